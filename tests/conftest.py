@@ -1,0 +1,15 @@
+"""Fixtures every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of the reference vectors and FITS test images, which only developers have."""
+    if not SHARED.is_dir():
+        pytest.skip("the developers' shared/ folder is not beside the checkout")
+    return SHARED
