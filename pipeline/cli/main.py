@@ -1,0 +1,183 @@
+"""The ``deeplense`` command: a table of lazy commands and the one place that handles errors.
+
+Nothing heavy is imported here or by a command's module; a command imports what it needs when it
+runs. Results go to stdout, everything else to stderr.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from inspect import BoundArguments
+from types import FrameType
+from typing import IO, Any, NamedTuple, NoReturn
+
+from cyclopts import App, CycloptsError
+
+from pipeline.cli.output import Result
+from pipeline.core import logs
+from pipeline.core.errors import ConfigError, DeepLenseError
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Command(NamedTuple):
+    """One line of ``deeplense --help`` and the example under ``deeplense NAME --help``."""
+
+    name: str
+    function: str
+    summary: str
+    examples: str
+
+
+COMMANDS: tuple[Command, ...] = ()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, so that a terminated run cleans up like an interrupted one."""
+
+
+def main() -> NoReturn:
+    """Run the command in ``sys.argv`` and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What follows ``deeplense``. ``--debug`` may stand anywhere before a bare ``--``.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 bad usage or configuration, 3 finished but inputs were rejected under
+        ``--strict``, 130 interrupted.
+    """
+    tokens, debug = _take_debug(arguments)
+    try:
+        return _run(tokens, debug)
+    except CycloptsError as error:
+        return _explain(f"{error} See: {_help_command(tokens)}", EXIT_USAGE, debug)
+    except ConfigError as error:
+        return _explain(str(error), EXIT_USAGE, debug)
+    except DeepLenseError as error:
+        return _explain(str(error), EXIT_FAILED, debug)
+    except KeyboardInterrupt as error:
+        how = "terminated" if isinstance(error, Terminated) else "interrupted"
+        again = "what is finished is kept; the same command continues from there"
+        return _explain(f"{how}: {again}", EXIT_INTERRUPTED, debug)
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_FAILED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _explain(f"{where}{error.strerror or error}", EXIT_FAILED, debug)
+    except MemoryError:
+        return _explain("not enough memory; try smaller images or fewer workers", 1, debug)
+    except Exception as error:  # noqa: BLE001 - the one top-level handler
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        hint = "" if debug else " --debug shows the traceback."
+        return _explain(f"this is a bug in deeplense, please report it: {line}.{hint}", 1, debug)
+
+
+def build_app() -> App:
+    """Return the table of commands as a cyclopts application; imports no command."""
+    app = App(
+        name="deeplense",
+        help=(
+            "Strong-lensing simulations with dark-matter substructure, networks trained on them, "
+            "and scores for FITS images."
+        ),
+        help_format="plaintext",
+        help_epilogue=(
+            "Start here: deeplense demo\n"
+            "Every command explains itself: deeplense COMMAND --help\n"
+            "With --debug, errors show their traceback."
+        ),
+        version=lambda: version("deeplense-pipeline"),
+    )
+    for position, command in enumerate(COMMANDS):
+        examples = "\n".join(f"  {line}" for line in command.examples.splitlines())
+        app.command(
+            command.function,
+            name=command.name,
+            help=command.summary,
+            sort_key=position,
+            help_epilogue=f"Examples:\n{examples}",
+        )
+    return app
+
+
+def _run(tokens: list[str], debug: bool) -> int:
+    function, bound, _ = build_app().parse_args(tokens, exit_on_error=False, print_error=False)
+    if not function.__module__.startswith("pipeline.cli"):  # --help and --version
+        function(*bound.args, **bound.kwargs)
+        sys.stdout.flush()
+        return EXIT_DONE
+    logs.configure(10 if debug else 20)
+    signal.signal(signal.SIGTERM, _terminate)
+    with _results_only() as stream:
+        result = _call(function, bound)
+        stream.write(result.as_json() if bound.arguments.get("json") else result.as_text())
+        stream.flush()
+    return result.exit_code
+
+
+def _call(function: Callable[..., Any], bound: BoundArguments) -> Result:
+    result = function(*bound.args, **bound.kwargs)
+    assert isinstance(result, Result), f"{function.__name__} must return a Result"
+    return result
+
+
+@contextmanager
+def _results_only() -> Iterator[IO[str]]:
+    """Yield the real stdout; whatever else writes to stdout meanwhile goes to stderr.
+
+    This holds for file descriptor 1, so for C libraries and child processes too.
+    """
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(saved, "w", encoding="utf-8", closefd=False) as stream:
+            yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags, rest = list(arguments[:end]), list(arguments[end:])
+    return [a for a in flags if a != "--debug"] + rest, "--debug" in flags
+
+
+def _explain(text: str, code: int, debug: bool) -> int:
+    if debug and code != EXIT_INTERRUPTED:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"deeplense: {text.strip()}\n")
+    return code
+
+
+def _help_command(tokens: Sequence[str]) -> str:
+    known = tokens[0] if tokens and tokens[0] in {c.name for c in COMMANDS} else ""
+    return " ".join(filter(None, ("deeplense", known, "--help")))
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not complain."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

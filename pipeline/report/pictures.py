@@ -1,0 +1,89 @@
+"""Images as PNG data addresses: one shared stretch for pictures that are to be compared."""
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def stretch_limits(images: NDArray[np.floating]) -> tuple[float, float]:
+    """Black and white level that suit a whole set of images.
+
+    Black lies 2 robust standard deviations below the border's median, white at the 99.7th
+    percentile of all finite pixels.
+
+    Parameters
+    ----------
+    images : (N, H, W)
+
+    Returns
+    -------
+    black, white : float
+        In the images' unit; ``white > black`` always.
+    """
+    border = np.concatenate(
+        [
+            images[:, 0].ravel(),
+            images[:, -1].ravel(),
+            images[:, :, 0].ravel(),
+            images[:, :, -1].ravel(),
+        ]
+    )
+    border = border[np.isfinite(border)]
+    finite = images[np.isfinite(images)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    median = float(np.median(border)) if border.size else float(np.median(finite))
+    spread = 1.4826 * float(np.median(np.abs(border - median))) if border.size else 0.0
+    black = median - 2.0 * spread
+    white = float(np.quantile(finite, 0.997))
+    return (black, white) if white > black else (black, black + 1.0)
+
+
+def grey_picture(image: NDArray[np.floating], black: float, white: float) -> str:
+    """Picture with an asinh stretch between two levels.
+
+    Parameters
+    ----------
+    image : (H, W)
+        Row 0 at the bottom. Pixels that are not finite become mid-blue.
+    black, white : float
+        In the unit of ``image``.
+
+    Returns
+    -------
+    str
+        ``data:image/png;base64,...``
+    """
+    scaled = np.clip((image - black) / (white - black), 0.0, 1.0)
+    return _png(np.arcsinh(6.0 * scaled) / np.arcsinh(6.0), "gray")
+
+
+def difference_picture(image: NDArray[np.floating], limit: float) -> str:
+    """Picture of a difference on a diverging scale from ``-limit`` to ``+limit``.
+
+    Parameters
+    ----------
+    image : (H, W)
+    limit : float, > 0
+        In the unit of ``image``.
+
+    Returns
+    -------
+    str
+        ``data:image/png;base64,...``
+    """
+    return _png(np.clip(image / (2.0 * limit) + 0.5, 0.0, 1.0), "RdBu_r")
+
+
+def _png(values: NDArray[np.floating], colormap: str) -> str:
+    """Encode values in [0, 1] (row 0 at the bottom) through a matplotlib colour map."""
+    import matplotlib
+    from matplotlib.image import imsave
+
+    colours = matplotlib.colormaps[colormap].with_extremes(bad=(0.25, 0.35, 0.6, 1.0))
+    pixels = colours(np.ma.masked_invalid(values), bytes=True)[::-1]
+    buffer = io.BytesIO()
+    imsave(buffer, np.ascontiguousarray(pixels), format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
