@@ -1,0 +1,124 @@
+"""The network of ``lens_hybrid``.
+
+Substructure bends an arc over a few pixels, and whether a bend is unusual shows only beside the
+rest of the ring. So convolutions read the fine structure while there is resolution, and attention
+compares the tokens of the ring with one another. The mean and the maximum over tokens are both
+kept: one subhalo touches few tokens, a vortex many.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.models._backbone import Backbone
+
+if TYPE_CHECKING:
+    from pipeline.models.lens_hybrid import Config
+
+
+class LensHybrid(Backbone):
+    """Convolution stages, attention blocks, pooled tokens."""
+
+    channels_last = True
+
+    def __init__(self, config: "Config", in_channels: int, image_size: int) -> None:
+        super().__init__()
+        self.coordinates: Tensor | None
+        self.register_buffer(
+            "coordinates",
+            _coordinates(image_size) if config.coordinates else None,
+            persistent=False,
+        )
+        width = in_channels + (3 if config.coordinates else 0)
+        stages: list[nn.Module] = []
+        for channels, n_blocks in zip(config.channels, config.blocks, strict=True):
+            stages.append(_convolution(width, channels, kernel=4, stride=2, padding=1))
+            stages.extend(ResidualBlock(channels) for _ in range(n_blocks))
+            width = channels
+        self.stages = nn.Sequential(*stages)
+        side = image_size // 2 ** len(config.channels)
+        self.position = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        self.attention = nn.Sequential(
+            *(
+                AttentionBlock(width, config.heads, config.mlp_ratio, config.dropout)
+                for _ in range(config.depth)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+        self.n_features = 2 * width
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return features (B, n_features)."""
+        if self.coordinates is not None:
+            grid = self.coordinates.expand(len(image), -1, -1, -1)
+            image = torch.cat((image, grid), dim=1)
+        tokens = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
+        tokens = self.norm(self.attention(tokens + self.position))
+        return torch.cat((tokens.mean(dim=1), tokens.amax(dim=1)), dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = _convolution(channels, channels, activation=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, channels, H, W) in and out."""
+        change: Tensor = self.second(self.first(x))
+        return functional.gelu(x + change)
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm self-attention and a two-layer perceptron."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = nn.Dropout(dropout)
+        self.norm_attention = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Shape (B, N, width) in and out."""
+        n_batch, n_tokens, width = tokens.shape
+        packed = self.query_key_value(self.norm_attention(tokens))
+        packed = packed.view(n_batch, n_tokens, 3, self.heads, width // self.heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each (B, heads, N, width / heads)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = mixed.transpose(1, 2).reshape(n_batch, n_tokens, width)
+        tokens = tokens + self.dropout(self.project(mixed))
+        change: Tensor = self.dropout(self.mlp(self.norm_mlp(tokens)))
+        return tokens + change
+
+
+def _convolution(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    padding: int = 1,
+    activation: bool = True,
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(out_channels),
+    ]
+    return nn.Sequential(*layers, *([nn.GELU()] if activation else []))
+
+
+def _coordinates(image_size: int) -> Tensor:
+    """x, y in [-1, 1] and the radius of every pixel centre, shape (1, 3, H, W)."""
+    axis = (torch.arange(image_size) + 0.5) / image_size * 2 - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack((x, y, torch.hypot(x, y)))[None]
