@@ -1,0 +1,157 @@
+"""From electrons per second to what a network sees; fitted on train, kept with the weights.
+
+Per pixel: ``(image - background) / sigma`` with both measured on the image's own border, or with
+one fixed pair for the whole dataset; then a stretch; then one offset and scale per channel. The
+first form is blind to any affine change of units, which is what FITS files from any telescope
+need. Nothing is ever scaled by an image's own maximum: that would mix flux into every pixel.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.core.config import StrictModel
+from pipeline.dataset.store import Dataset
+
+#: Images of the train split that the constants are fitted on.
+FIT_IMAGES = 2000
+#: Width of the border that stands for the sky, as a fraction of the image (at least 2 pixels).
+BORDER_FRACTION = 1.0 / 16.0
+#: Smallest noise an image is believed to have, as a fraction of its range.
+SIGMA_FLOOR = 1e-4
+#: Median absolute deviation to standard deviation of a Gaussian.
+MAD_TO_SIGMA = 1.482602218505602
+
+Stretch = Literal["linear", "asinh", "sqrt", "log"]
+
+
+class PreprocessConfig(StrictModel):
+    """What a training configuration asks for."""
+
+    normalise: Literal["noise", "fixed"] = "noise"
+    stretch: tuple[Stretch, ...] = Field(("asinh",), min_length=1)
+    softening: float = Field(3.0, gt=0)
+    clip: float = Field(20.0, gt=0)
+
+
+class Preprocess(StrictModel):
+    """Fitted preprocessing.
+
+    ``offset`` and ``scale`` have one value per output channel; channels are ordered stretch by
+    stretch, band by band within each. ``background`` and ``sigma`` (electron/s, one per band) are
+    used by ``normalise: fixed`` only. ``softening`` is in units of sigma: below it the stretches
+    are linear. ``clip`` bounds the standardised output.
+    """
+
+    bands: tuple[str, ...]
+    pixel_scale: float = Field(gt=0)
+    size: int = Field(gt=0)
+    normalise: Literal["noise", "fixed"]
+    stretch: tuple[Stretch, ...]
+    softening: float = Field(gt=0)
+    background: tuple[float, ...]
+    sigma: tuple[float, ...]
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+    clip: float = Field(gt=0)
+
+    @property
+    def out_channels(self) -> int:
+        """Number of channels the network sees."""
+        return len(self.bands) * len(self.stretch)
+
+    def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Prepare images for the network.
+
+        Parameters
+        ----------
+        images : NDArray, shape (B, C, H, W)
+            Finite, at the checkpoint's pixel scale and size, in any linear unit for
+            ``normalise: noise``, in electron/s for ``fixed``.
+
+        Returns
+        -------
+        NDArray of float32, shape (B, C * n_stretches, H, W)
+        """
+        x = self.stretched(images)
+        offset = np.asarray(self.offset, np.float32)[:, None, None]
+        scale = np.asarray(self.scale, np.float32)[:, None, None]
+        return np.clip((x - offset) / scale, -self.clip, self.clip, dtype=np.float32)
+
+    def stretched(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images in units of sigma after each stretch, before the per-channel constants."""
+        if self.normalise == "noise":
+            background, sigma = border_statistics(images)
+        else:
+            background = np.asarray(self.background)[None, :, None, None]
+            sigma = np.asarray(self.sigma)[None, :, None, None]
+        x = ((images - background) / sigma).astype(np.float32)
+        return np.concatenate([_stretch(x, s, self.softening) for s in self.stretch], axis=1)
+
+
+def fit_preprocess(dataset: Dataset, config: PreprocessConfig) -> Preprocess:
+    """Measure the constants on the first images of the train split."""
+    sample = _train_sample(dataset)
+    background, sigma = border_statistics(sample)
+    n_bands = len(dataset.bands)
+    unit = Preprocess(
+        bands=dataset.bands,
+        pixel_scale=dataset.pixel_scale,
+        size=dataset.config.n_pix,
+        normalise=config.normalise,
+        stretch=config.stretch,
+        softening=config.softening,
+        background=tuple(np.median(background, axis=0).ravel().tolist()),
+        sigma=tuple(np.median(sigma, axis=0).ravel().tolist()),
+        offset=(0.0,) * n_bands * len(config.stretch),
+        scale=(1.0,) * n_bands * len(config.stretch),
+        clip=config.clip,
+    )
+    x = unit.stretched(sample)
+    mean, std = x.mean(axis=(0, 2, 3), dtype=np.float64), x.std(axis=(0, 2, 3), dtype=np.float64)
+    return unit.with_changes(offset=tuple(mean.tolist()), scale=tuple(std.tolist()))
+
+
+def border_statistics(
+    images: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Background and noise of each image and band, from its border.
+
+    Median, and median absolute deviation times 1.4826; the noise is at least ``SIGMA_FLOOR`` of
+    the image's range, so a noise-free image stays finite and the result stays affine-invariant.
+
+    Returns
+    -------
+    background, sigma : NDArray, shape (B, C, 1, 1)
+    """
+    size = images.shape[-1]
+    width = max(2, round(size * BORDER_FRACTION))
+    inner = np.zeros(images.shape[-2:], bool)
+    inner[width:-width, width:-width] = True
+    border = images[..., ~inner].astype(np.float64)
+    background = np.median(border, axis=-1)[..., None, None]
+    deviation = np.abs(border - background[..., 0])
+    spread = np.ptp(images, axis=(-2, -1)).astype(np.float64)[..., None, None]
+    sigma = MAD_TO_SIGMA * np.median(deviation, axis=-1)[..., None, None]
+    floor = np.where(spread > 0, SIGMA_FLOOR * spread, 1.0)
+    return background, np.maximum(sigma, floor)
+
+
+def _stretch(x: NDArray[np.float32], kind: Stretch, softening: float) -> NDArray[np.float32]:
+    """Compress the bright end; odd functions, linear near zero."""
+    if kind == "linear":
+        return x
+    t = x / np.float32(softening)
+    if kind == "asinh":
+        return np.arcsinh(t)
+    if kind == "sqrt":
+        return np.asarray(np.sign(t) * (np.sqrt(1.0 + np.abs(t)) - 1.0), np.float32)
+    return np.asarray(np.sign(t) * np.log1p(np.abs(t)), np.float32)
+
+
+def _train_sample(dataset: Dataset) -> NDArray[np.float32]:
+    """The first ``FIT_IMAGES`` train images, read as one slice so that memory stays bounded."""
+    index = dataset.indices("train")[:FIT_IMAGES]
+    return dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))[index - index[0]]
