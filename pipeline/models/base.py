@@ -1,7 +1,7 @@
 """The model family: a backbone turns images into features, and declares the sizes it takes.
 
 A kind is a file with ``Config``, ``VARIANTS`` (named configurations, one of them ``mini`` for
-tests), ``image_sizes(config) -> ImageSizes`` and ``build(config, in_channels, image_size) -> Backbone``.
+tests), ``image_sizes(config)`` and ``build(config, in_channels, image_size) -> Backbone``.
 Heads belong to tasks, so every model serves every task.
 """
 
