@@ -1,0 +1,339 @@
+"""Deflections and convergences of compact masses and dark-matter halos (PHYSICS 2 and 4.3).
+
+The mass of every profile enters as ``theta_E``, the Einstein radius (arcsec) that the same mass
+would have as a point: theta_E^2 = M / (pi Sigma_cr). Formulas are free of cancellation and hold in
+float32; written on the array API for numpy and jax.numpy.
+"""
+
+import math
+
+from pipeline.physics.profiles.array_api import Array, atanh_over, namespace
+
+_TINY = 1e-30
+
+
+def deflection_point_mass(
+    x: Array, y: Array, theta_E: Array, center_x: Array = 0.0, center_y: Array = 0.0
+) -> tuple[Array, Array]:
+    """Point mass, alpha = theta_E^2 (x, y)/r^2.
+
+    Parameters
+    ----------
+    x, y : Array, arcsec
+    theta_E : Array, arcsec
+    center_x, center_y : Array, arcsec
+
+    Returns
+    -------
+    alpha_x, alpha_y : Array, arcsec
+    """
+    return deflection_plummer(x, y, theta_E, 0.0, center_x, center_y)
+
+
+def deflection_plummer(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    core: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> tuple[Array, Array]:
+    """Plummer sphere (Plummer 1911), alpha = theta_E^2 (x, y)/(r^2 + core^2).
+
+    Parameters
+    ----------
+    x, y : Array, arcsec
+    theta_E : Array, arcsec
+        Of the total mass.
+    core : Array, arcsec
+    center_x, center_y : Array, arcsec
+
+    Returns
+    -------
+    alpha_x, alpha_y : Array, arcsec
+    """
+    dx, dy = x - center_x, y - center_y
+    weight = theta_E**2 / (dx * dx + dy * dy + core * core + _TINY)
+    return weight * dx, weight * dy
+
+
+def convergence_plummer(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    core: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> Array:
+    """Convergence (theta_E core)^2/(r^2 + core^2)^2 of the Plummer sphere.
+
+    Returns
+    -------
+    Array
+    """
+    r2 = (x - center_x) ** 2 + (y - center_y) ** 2
+    return (theta_E * core) ** 2 / (r2 + core**2) ** 2
+
+
+def nfw_function(x: Array) -> Array:
+    """Return F(x) = atanh(sqrt d)/sqrt d with d = 1 - x^2 (atan beyond x = 1), section 4.3.
+
+    Parameters
+    ----------
+    x : Array
+        Radius over scale radius.
+
+    Returns
+    -------
+    Array
+    """
+    xp = namespace(x)
+    d = 1.0 - x * x
+    root = xp.sqrt(xp.where(x < 0.5, d, 0.25))
+    inner = xp.log((1.0 + root) / xp.where(x < 0.5, x, 0.4)) / root
+    return xp.where(x < 0.5, inner, atanh_over(xp.where(x < 0.5, 0.5, d)))
+
+
+def nfw_mass(x: Array) -> Array:
+    """Projected NFW mass inside x in units of M0: F(x) - ln(2/x) without cancellation.
+
+    For x < 1/2, with u = sqrt(1-x^2) and w = x^2/(1+u): ln(2/x) w/u + log1p(-w/2)/u.
+
+    Parameters
+    ----------
+    x : Array
+        Radius over scale radius.
+
+    Returns
+    -------
+    Array
+        Mass over M0 = 4 pi rho_s r_s^3 = M200/[ln(1+c) - c/(1+c)].
+    """
+    xp = namespace(x)
+    small = xp.where(x < 0.5, x, 0.25)
+    u = xp.sqrt(1.0 - small * small)
+    w = small * small / (1.0 + u)
+    inner = (xp.log(2.0 / small) * w + xp.log1p(-0.5 * w)) / u
+    large = xp.where(x < 0.5, 0.5, x)
+    outer = atanh_over(1.0 - large * large) + xp.log(0.5 * large)
+    return xp.where(x < 0.5, inner, outer)
+
+
+def _nfw_surface(x: Array) -> Array:
+    """Return (F - 1)/d, the NFW surface density in units of M0/(2 pi r_s^2)."""
+    xp = namespace(x)
+    d = 1.0 - x * x
+    near = xp.abs(d) < 0.05
+    small = xp.where(near, d, 0.0)
+    series = 1.0 / 25.0
+    for k in range(10, -1, -1):
+        series = series * small + 1.0 / (2 * k + 3)
+    return xp.where(near, series, (nfw_function(x) - 1.0) / xp.where(near, 1.0, d))
+
+
+def tnfw_mass(x: Array, tau: Array) -> Array:
+    """Projected mass of the truncated NFW halo inside x, equation (4.3).
+
+    Parameters
+    ----------
+    x : Array
+        Radius over scale radius.
+    tau : Array
+        Truncation radius over scale radius.
+
+    Returns
+    -------
+    Array
+        In units of M0 (see :func:`nfw_mass`).
+    """
+    xp = namespace(x)
+    t2 = tau * tau
+    s = xp.sqrt(t2 + x * x)
+    total = s + tau
+    logarithm = xp.log(x / total)
+    first = (t2 - 1.0) * (nfw_mass(x) - xp.log1p(x * x / (2.0 * tau * total)))
+    bracket = 2.0 * nfw_function(x) - math.pi / total + (t2 - 1.0) / (tau * total) * logarithm
+    return t2 / (t2 + 1.0) ** 2 * (first + x * x * bracket)
+
+
+def tnfw_total_mass(tau: Array) -> Array:
+    """Total mass of the truncated NFW halo in units of M0, equation (4.4).
+
+    Parameters
+    ----------
+    tau : Array
+        Truncation radius over scale radius.
+
+    Returns
+    -------
+    Array
+    """
+    xp = namespace(tau)
+    t2 = tau * tau
+    bracket = (t2 - 1.0) * xp.log(tau) + math.pi * tau - (t2 + 1.0)
+    return t2 / (t2 + 1.0) ** 2 * bracket
+
+
+def deflection_tnfw(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    scale_radius: Array,
+    tau: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> tuple[Array, Array]:
+    """Tidally truncated NFW halo (Baltz, Marshall & Oguri 2009), equations (4.3) and (4.4).
+
+    rho = rho_s / [(r/r_s)(1 + r/r_s)^2] r_t^2/(r^2 + r_t^2), tau = r_t/r_s.
+
+    Parameters
+    ----------
+    x, y : Array, arcsec
+    theta_E : Array, arcsec
+        Of the scale mass M0 = 4 pi rho_s r_s^3.
+    scale_radius : Array, arcsec
+    tau : Array
+    center_x, center_y : Array, arcsec
+
+    Returns
+    -------
+    alpha_x, alpha_y : Array, arcsec
+    """
+    xp = namespace(x)
+    dx, dy = x - center_x, y - center_y
+    r2 = dx * dx + dy * dy + _TINY
+    weight = theta_E**2 * tnfw_mass(xp.sqrt(r2) / scale_radius, tau) / r2
+    return weight * dx, weight * dy
+
+
+def convergence_tnfw(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    scale_radius: Array,
+    tau: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> Array:
+    """Convergence of the truncated NFW halo, equation (4.2).
+
+    Parameters are those of :func:`deflection_tnfw`.
+
+    Returns
+    -------
+    Array
+    """
+    xp = namespace(x)
+    r = xp.sqrt((x - center_x) ** 2 + (y - center_y) ** 2 + _TINY) / scale_radius
+    t2 = tau * tau
+    s = xp.sqrt(t2 + r * r)
+    bracket = (
+        (t2 + 1.0) * _nfw_surface(r)
+        + 2.0 * nfw_function(r)
+        - math.pi / s
+        + (t2 - 1.0) / (tau * s) * xp.log(r / (s + tau))
+    )
+    return theta_E**2 / (2.0 * scale_radius**2) * t2 / (t2 + 1.0) ** 2 * bracket
+
+
+def deflection_nfw(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    scale_radius: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> tuple[Array, Array]:
+    """NFW halo (Navarro, Frenk & White 1997) without truncation.
+
+    Parameters
+    ----------
+    x, y : Array, arcsec
+    theta_E : Array, arcsec
+        Of the scale mass M0 = 4 pi rho_s r_s^3.
+    scale_radius : Array, arcsec
+    center_x, center_y : Array, arcsec
+
+    Returns
+    -------
+    alpha_x, alpha_y : Array, arcsec
+    """
+    xp = namespace(x)
+    dx, dy = x - center_x, y - center_y
+    r2 = dx * dx + dy * dy + _TINY
+    weight = theta_E**2 * nfw_mass(xp.sqrt(r2) / scale_radius) / r2
+    return weight * dx, weight * dy
+
+
+def convergence_nfw(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    scale_radius: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> Array:
+    """Convergence of the NFW halo; parameters are those of :func:`deflection_nfw`.
+
+    Returns
+    -------
+    Array
+    """
+    xp = namespace(x)
+    r = xp.sqrt((x - center_x) ** 2 + (y - center_y) ** 2 + _TINY) / scale_radius
+    return theta_E**2 / (2.0 * scale_radius**2) * _nfw_surface(r)
+
+
+def deflection_dual_isothermal(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    core: Array,
+    truncation: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> tuple[Array, Array]:
+    """Dual pseudo-isothermal sphere, rho ~ 1/[(r^2 + core^2)(r^2 + truncation^2)], section 4.5.
+
+    Parameters
+    ----------
+    x, y : Array, arcsec
+    theta_E : Array, arcsec
+        Of the total mass.
+    core, truncation : Array, arcsec
+        ``core < truncation``.
+    center_x, center_y : Array, arcsec
+
+    Returns
+    -------
+    alpha_x, alpha_y : Array, arcsec
+    """
+    xp = namespace(x)
+    dx, dy = x - center_x, y - center_y
+    r2 = dx * dx + dy * dy
+    inner = 1.0 / (xp.sqrt(core**2 + r2) + core)
+    outer = 1.0 / (xp.sqrt(truncation**2 + r2) + truncation)
+    weight = theta_E**2 * (inner - outer) / (truncation - core)
+    return weight * dx, weight * dy
+
+
+def convergence_dual_isothermal(
+    x: Array,
+    y: Array,
+    theta_E: Array,
+    core: Array,
+    truncation: Array,
+    center_x: Array = 0.0,
+    center_y: Array = 0.0,
+) -> Array:
+    """Convergence of the dual pseudo-isothermal sphere.
+
+    Returns
+    -------
+    Array
+    """
+    xp = namespace(x)
+    r2 = (x - center_x) ** 2 + (y - center_y) ** 2
+    bracket = 1.0 / xp.sqrt(core**2 + r2) - 1.0 / xp.sqrt(truncation**2 + r2)
+    return theta_E**2 / (2.0 * (truncation - core)) * bracket

@@ -1,0 +1,120 @@
+"""Point-spread functions, and the linear map from rays to convolved pixels.
+
+Gaussians are separable: binning and convolution of a whole image are one small matrix on each
+side. Edges repeat the outermost pixel (``nearest``), as in lenstronomy (PHYSICS 5).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipeline.core.config import StrictModel
+from pipeline.physics.geometry import Grid
+from pipeline.physics.quantities import Angle
+
+type Floats = NDArray[np.float64]
+#: Maps rays (n_rays, n_rays), surface brightness, to pixels (n_pix, n_pix), its blurred mean.
+type Blur = Callable[[Floats], Floats]
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+
+class NoPsf(StrictModel):
+    """A perfect telescope."""
+
+    kind: Literal["none"] = "none"
+
+
+class GaussianPsf(StrictModel):
+    """Gaussian, cut at ``truncation`` standard deviations and of unit sum."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    fwhm: Angle
+    truncation: float = Field(default=5.0, ge=1)
+    supersampled: bool = False  # convolve the rays rather than the binned pixels
+
+
+class MoffatPsf(StrictModel):
+    """Moffat (1969), (1 + r^2/r_d^2)^-beta with r_d = fwhm/(2 sqrt(2^(1/beta) - 1)), unit sum."""
+
+    kind: Literal["moffat"] = "moffat"
+    fwhm: Angle
+    beta: float = Field(gt=1)
+    half_size: int = Field(ge=1)  # pixels from the centre of the kernel to its edge
+
+
+Psf = Annotated[NoPsf | GaussianPsf | MoffatPsf, Field(discriminator="kind")]
+
+
+def blur(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> Blur:
+    """Return the map from rays to pixels: the mean over each pixel, convolved with the PSF.
+
+    Parameters
+    ----------
+    psf : NoPsf, GaussianPsf or MoffatPsf
+    grid : Grid
+
+    Returns
+    -------
+    Callable
+        (n_pix * supersample, n_pix * supersample) -> (n_pix, n_pix), linear.
+    """
+    binning = np.repeat(np.eye(grid.n_pix), grid.supersample, axis=1) / grid.supersample
+    if isinstance(psf, MoffatPsf):
+        return _moffat_blur(psf, grid, binning)
+    if isinstance(psf, NoPsf):
+        side = binning
+    elif psf.supersampled:
+        size = grid.n_pix * grid.supersample
+        side = binning @ _gaussian_matrix(size, psf, grid.ray_scale)
+    else:
+        side = _gaussian_matrix(grid.n_pix, psf, grid.pixel_scale) @ binning
+    other = np.ascontiguousarray(side.T)
+    return lambda rays: side @ rays @ other
+
+
+def gaussian_kernel(sigma: float, truncation: float) -> Floats:
+    """Sampled Gaussian of unit sum, radius int(truncation * sigma + 0.5) (sigma in samples)."""
+    radius = int(truncation * sigma + 0.5)
+    offset = np.arange(-radius, radius + 1)
+    kernel = np.exp(-0.5 * (offset / sigma) ** 2)
+    return np.asarray(kernel / kernel.sum())
+
+
+def moffat_kernel(psf: MoffatPsf, pixel_scale: float) -> Floats:
+    """Moffat sampled at pixel centres, unit sum, shape (2 half_size + 1, 2 half_size + 1)."""
+    r_d = psf.fwhm / (2.0 * math.sqrt(2.0 ** (1.0 / psf.beta) - 1.0)) / pixel_scale
+    offset = np.arange(-psf.half_size, psf.half_size + 1)
+    r2 = offset[None, :] ** 2 + offset[:, None] ** 2
+    kernel = (1.0 + r2 / r_d**2) ** -psf.beta
+    return np.asarray(kernel / kernel.sum())
+
+
+def _gaussian_matrix(n: int, psf: GaussianPsf, scale: float) -> Floats:
+    """Convolution of n samples with the kernel as a matrix, shape (n, n)."""
+    kernel = gaussian_kernel(psf.fwhm / FWHM_PER_SIGMA / scale, psf.truncation)
+    radius = len(kernel) // 2
+    row = np.arange(n)
+    matrix = np.zeros((n, n))
+    for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
+        np.add.at(matrix, (row, np.clip(row + offset, 0, n - 1)), weight)
+    return matrix
+
+
+def _moffat_blur(psf: MoffatPsf, grid: Grid, binning: Floats) -> Blur:
+    kernel = moffat_kernel(psf, grid.pixel_scale)
+    half, n = psf.half_size, grid.n_pix
+    size = n + 4 * half
+    transfer = np.fft.rfft2(kernel, s=(size, size))
+    other = binning.T
+
+    def apply(rays: Floats) -> Floats:
+        padded = np.pad(binning @ rays @ other, half, mode="edge")
+        spread = np.fft.irfft2(np.fft.rfft2(padded, s=(size, size)) * transfer, s=(size, size))
+        return np.asarray(spread[2 * half : 2 * half + n, 2 * half : 2 * half + n])
+
+    return apply
