@@ -1,0 +1,169 @@
+"""The task family: what a network is asked, and how its answer is trained, judged and told.
+
+A kind is a file with ``Config`` and ``build(config, n_features, class_names, targets) -> Task``.
+Its ``Config`` has the fields of :class:`TaskConfig`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import PositiveFloat
+
+from pipeline.core.config import StrictModel
+from pipeline.core.errors import ConfigError
+from pipeline.core.registry import Family
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TASKS = Family("task", "pipeline.tasks")
+
+Floats = NDArray[np.float64]
+
+
+class TargetTransform(StrictModel):
+    """Invertible map between a stored truth and the number a network learns.
+
+    ``z = (function(value) - mean) / std``, with ``mean`` and ``std`` from the train split.
+    """
+
+    name: str
+    unit: str
+    function: Literal["identity", "log10"]
+    mean: float
+    std: PositiveFloat
+
+    def forward(self, value: Floats) -> Floats:
+        """Standardised value; NaN where the truth is NaN or outside the function's domain."""
+        return (_apply(self.function, value) - self.mean) / self.std
+
+    def inverse(self, z: Floats) -> Floats:
+        """Value of ``function(truth)``: log10 of the unit for ``log10``."""
+        return np.asarray(z, np.float64) * self.std + self.mean
+
+
+def fit_target(
+    name: str, unit: str, function: Literal["identity", "log10"], values: Floats
+) -> TargetTransform:
+    """Measure mean and spread of a truth column over the images that have it.
+
+    Raises
+    ------
+    ConfigError
+        If fewer than two images have a value, or all have the same.
+    """
+    known = _apply(function, values)
+    known = known[np.isfinite(known)]
+    if len(known) < 2 or np.ptp(known) == 0.0:
+        raise ConfigError(
+            f"target {name!r}: {len(known)} training images have a usable value; regression needs "
+            "at least two different ones"
+        )
+    return TargetTransform(
+        name=name,
+        unit=unit,
+        function=function,
+        mean=float(known.mean()),
+        std=float(known.std()),
+    )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Raw outputs of a network over a whole split, with the truth, in one order.
+
+    ``values`` (N, O), ``labels`` (N,), ``targets`` (N, T) untransformed, ``index`` (N,).
+    """
+
+    values: Floats
+    labels: NDArray[np.int64]
+    targets: Floats
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says about images; fields that the task does not give are None.
+
+    Attributes
+    ----------
+    class_probability : (B, K), calibrated, or None
+    target_mean, target_std : (B, T), in the unit of the target, or in dex for log10, or None
+    novelty : (B,), fraction of validation images that are closer to the training images
+    """
+
+    novelty: Floats
+    class_probability: Floats | None = None
+    target_mean: Floats | None = None
+    target_std: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The part of a :class:`Prediction` that a task makes from raw outputs."""
+
+    class_probability: Floats | None = None
+    target_mean: Floats | None = None
+    target_std: Floats | None = None
+
+
+class TaskConfig(Protocol):
+    """What the ``Config`` of every task has."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Truth columns that the loader must bring along."""
+
+    @property
+    def function(self) -> Literal["identity", "log10"]:
+        """Transform of those columns."""
+
+
+class Task(Protocol):
+    """Head, loss, calibration, answer and metrics of one task."""
+
+    #: Metric that decides which weights are best, and whether more of it is better.
+    monitor: str
+    higher_is_better: bool
+    #: Calibration that changes nothing, for metrics while training.
+    uncalibrated: Mapping[str, float]
+    #: Last layer of the network: features (B, F) to outputs (B, O).
+    head: "nn.Module"
+
+    def loss(self, outputs: "Tensor", label: "Tensor", target: "Tensor") -> "Tensor":
+        """Scalar loss of a batch."""
+
+    def calibrate(self, outputs: Outputs) -> dict[str, float]:
+        """Numbers that :meth:`answer` needs, fitted on validation outputs."""
+
+    def answer(self, values: Floats, calibration: Mapping[str, float]) -> Answer:
+        """Calibrated answer for raw outputs (B, O)."""
+
+    def metrics(self, outputs: Outputs, calibration: Mapping[str, float]) -> dict[str, float]:
+        """Metrics of a whole split by name, ``monitor`` among them."""
+
+
+def build_task(
+    config: StrictModel,
+    n_features: int,
+    class_names: tuple[str, ...],
+    targets: tuple[TargetTransform, ...],
+) -> Task:
+    """Build the task of a task block with a freshly initialised head."""
+    kind = getattr(config, "kind", "")
+    task: Task = TASKS.load(kind).build(config, n_features, class_names, targets)
+    return task
+
+
+def _apply(function: str, value: Floats) -> Floats:
+    value = np.asarray(value, dtype=np.float64)
+    if function == "identity":
+        return value
+    return np.log10(value, out=np.full(value.shape, np.nan), where=value > 0)

@@ -1,0 +1,273 @@
+"""The training loop: batches in, weights out; evaluated every epoch, resumable at every step.
+
+Order, augmentation and dropout depend on (seed, epoch, step) alone, so a run that was killed and
+resumed on a CPU gives the same bits as one that was not.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from pipeline.checkpoint.network import Network
+from pipeline.core.errors import TrainingError
+from pipeline.core.logs import get_logger, progress
+from pipeline.core.seeding import RunStream, image_rng
+from pipeline.dataset.loader import Batch, BatchSource
+from pipeline.tasks.base import Task
+from pipeline.training.accelerator import Accelerator
+from pipeline.training.config import TrainingConfig
+from pipeline.training.journal import Journal, Row
+from pipeline.training.optimiser import learning_rate, set_learning_rate
+from pipeline.training.outputs import SplitOutputs, split_outputs
+from pipeline.training.state import Learner, Position
+
+#: Writes a network as the run's checkpoint: network, position, validation outputs, metrics.
+Keep = Callable[[Network, Position, SplitOutputs, dict[str, float]], None]
+
+logger = get_logger("training")
+
+#: Steps between two looks at the loss, each of which waits for the device.
+CHECK_EVERY = 20
+#: Images of a bad batch named in the error.
+NAMED_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop works with; nothing here changes but the torch objects inside."""
+
+    config: TrainingConfig
+    accelerator: Accelerator
+    network: Network
+    task: Task
+    learner: Learner
+    train: BatchSource
+    val: BatchSource
+    journal: Journal
+
+    @property
+    def judged(self) -> Network:
+        """Network that is evaluated and kept: the average of the weights, if there is one."""
+        average = self.learner.average
+        if isinstance(average, AveragedModel):
+            module = average.module
+            assert isinstance(module, Network)
+            return module
+        return self.network
+
+
+@dataclass
+class Clock:
+    """Training time over all sessions, and how far the run is."""
+
+    before: float
+    n_steps: int
+    max_seconds: float | None
+    started: float
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, this session and those before."""
+        return self.before + time.monotonic() - self.started
+
+    def progress(self, step: int) -> float:
+        """Larger of the step fraction and, under a time budget, the time fraction."""
+        by_step = step / self.n_steps
+        if self.max_seconds is None:
+            return by_step
+        return max(by_step, self.elapsed / self.max_seconds)
+
+
+def train(
+    parts: Parts,
+    position: Position,
+    *,
+    keep: Keep,
+    save: Callable[[Position], None],
+    save_every: float,
+) -> None:
+    """Train until the epochs, the time or the patience are used up.
+
+    Parameters
+    ----------
+    parts : Parts
+    position : Position
+        Where to start; moved along in place.
+    keep : callable
+        Called with the validation outputs and metrics whenever the monitored metric improves.
+    save : callable
+        Writes the resume state.
+    save_every : float
+        Seconds between two calls of ``save`` inside an epoch.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no longer finite.
+    """
+    minutes = parts.config.max_minutes
+    clock = Clock(
+        before=position.elapsed,
+        n_steps=parts.config.epochs * parts.train.n_steps,
+        max_seconds=None if minutes is None else 60.0 * minutes,
+        started=time.monotonic(),
+    )
+    with torch.random.fork_rng(devices=parts.accelerator.cuda_devices):
+        while not position.finished:
+            _run_epoch(parts, position, clock, save, save_every)
+            _evaluate(parts, position, clock, keep)
+            position.epoch, position.epoch_step = position.epoch + 1, 0
+            position.loss_sum, position.loss_steps = 0.0, 0
+            position.finished = _reason_to_stop(parts, position, clock)
+            position.elapsed = clock.elapsed
+            save(position)
+
+
+def _run_epoch(
+    parts: Parts,
+    position: Position,
+    clock: Clock,
+    save: Callable[[Position], None],
+    save_every: float,
+) -> None:
+    watch = LossWatch(position)
+    saved = time.monotonic()
+    size = parts.train.batch_size
+    title = f"epoch {position.epoch + 1}/{parts.config.epochs}"
+    with progress(title, parts.train.n_steps * size) as advance:
+        advance(position.epoch_step * size)
+        for batch in _batches(parts.train, position):
+            fraction = clock.progress(position.step)
+            if fraction >= 1.0:
+                break
+            watch.add(batch, _step(parts, batch, fraction, position.step))
+            position.step += 1
+            position.epoch_step += 1
+            advance(len(batch.index))
+            if time.monotonic() - saved > save_every:
+                watch.check()
+                position.elapsed = clock.elapsed
+                save(position)
+                saved = time.monotonic()
+    watch.check()
+
+
+def _batches(source: BatchSource, position: Position) -> Iterator[Batch]:
+    if position.epoch_step < source.n_steps:
+        yield from source.epoch(position.epoch, position.epoch_step)
+
+
+def _step(parts: Parts, batch: Batch, fraction: float, step: int) -> Tensor:
+    """One optimiser step; returns the detached loss, still on the device."""
+    config, learner = parts.config, parts.learner
+    # Dropout is a function of (seed, step); child 0 of this stream drew the first weights.
+    torch.manual_seed(int(image_rng(config.seed, step + 1, RunStream.WEIGHTS).integers(2**62)))
+    peak = config.optimiser.learning_rate
+    set_learning_rate(learner.optimiser, learning_rate(fraction, peak, config.schedule))
+    loss = parts.accelerator.step(batch, parts.task, config.optimiser.clip)
+    if isinstance(learner.average, AveragedModel):
+        learner.average.update_parameters(parts.network)
+    return loss
+
+
+class LossWatch:
+    """Adds up the losses of an epoch and stops at one that is not finite."""
+
+    def __init__(self, position: Position) -> None:
+        self._position = position
+        self._recent: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, batch: Batch, loss: Tensor) -> None:
+        """Remember a step; look at the values every ``CHECK_EVERY`` steps."""
+        self._recent.append((batch.index, loss))
+        if len(self._recent) >= CHECK_EVERY:
+            self.check()
+
+    def check(self) -> None:
+        """Add the remembered losses to the position.
+
+        Raises
+        ------
+        TrainingError
+            At the first loss that is not finite, naming step and images.
+        """
+        if not self._recent:
+            return
+        values = torch.stack([loss for _, loss in self._recent]).double().cpu()
+        bad = torch.nonzero(~torch.isfinite(values)).flatten().tolist()
+        if bad:
+            indices = self._recent[bad[0]][0].tolist()
+            step = self._position.step - len(self._recent) + bad[0] + 1
+            named = ", ".join(map(str, indices[:NAMED_IMAGES]))
+            raise TrainingError(
+                f"the loss became {values[bad[0]].item()} at step {step} (epoch "
+                f"{self._position.epoch + 1}), in the batch of images {named}"
+                + (", ..." if len(indices) > NAMED_IMAGES else "")
+                + "; the best weights so far are kept. Lower optimiser.learning_rate or "
+                "optimiser.clip, or look at these images"
+            )
+        # One by one: the sum must not depend on where the checks fall.
+        for value in values.tolist():
+            self._position.loss_sum += value
+        self._position.loss_steps += len(self._recent)
+        self._recent.clear()
+
+
+def _evaluate(
+    parts: Parts,
+    position: Position,
+    clock: Clock,
+    keep: Keep,
+) -> None:
+    """Judge the network on the validation split, write a row, keep it if it is the best."""
+    trained = clock.elapsed
+    found = split_outputs(parts.judged, parts.val, parts.accelerator.device)
+    metrics = parts.task.metrics(found.outputs, parts.task.uncalibrated)
+    value = metrics[parts.task.monitor]
+    is_best = _is_better(value, position.best, parts.task.higher_is_better)
+    if is_best:
+        position.best, position.best_epoch, position.stale = value, position.epoch + 1, 0
+        keep(parts.judged.eval(), position, found, metrics)
+        parts.judged.train()
+    else:
+        position.stale += 1
+    n_steps = position.loss_steps
+    row: Row = {
+        "epoch": position.epoch + 1,
+        "step": position.step,
+        "seconds": round(trained, 3),
+        "learning_rate": parts.learner.optimiser.param_groups[0]["lr"],
+        "train_loss": position.loss_sum / n_steps if n_steps else None,
+        **{f"val_{name}": number for name, number in metrics.items()},
+    }
+    parts.journal.add(row)
+    logger.info(
+        "epoch %d: train loss %.4f, val %s %.4f%s, %.0f s",
+        position.epoch + 1,
+        row["train_loss"] or float("nan"),
+        parts.task.monitor,
+        value,
+        " (best)" if is_best else f" (best {position.best:.4f})" if position.best else "",
+        trained,
+    )
+
+
+def _is_better(value: float, best: float | None, higher: bool) -> bool:
+    if value != value:  # NaN: the metric has no value on this split
+        return False
+    return best is None or (value > best if higher else value < best)
+
+
+def _reason_to_stop(parts: Parts, position: Position, clock: Clock) -> str:
+    config = parts.config
+    if position.epoch >= config.epochs:
+        return f"all {config.epochs} epochs done"
+    if clock.progress(position.step) >= 1.0:
+        return f"the time budget of {config.max_minutes:g} minutes is used up"
+    if config.patience is not None and position.stale >= config.patience:
+        return f"no better {parts.task.monitor} for {config.patience} epochs"
+    return ""

@@ -1,0 +1,284 @@
+"""Train a network on a dataset, or go on with a run that was interrupted."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+
+from pipeline.checkpoint.load import network_outputs
+from pipeline.checkpoint.network import Network, build_network
+from pipeline.checkpoint.novelty import fit_novelty
+from pipeline.checkpoint.save import save_run
+from pipeline.checkpoint.spec import (
+    CONFIG_FILE,
+    DATASET_FILE,
+    CheckpointSpec,
+    finite,
+)
+from pipeline.core.config import StrictModel, dump
+from pipeline.core.errors import TrainingError
+from pipeline.core.logs import get_logger
+from pipeline.core.provenance import package_versions
+from pipeline.dataset.loader import BatchSource
+from pipeline.dataset.preprocess import Preprocess, fit_preprocess
+from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.tasks.base import Floats, TargetTransform, fit_target
+from pipeline.training.accelerator import Accelerator, use_available_cores
+from pipeline.training.config import TrainingConfig
+from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
+from pipeline.training.journal import Journal
+from pipeline.training.loop import Parts, train
+from pipeline.training.optimiser import averaged, make_optimiser
+from pipeline.training.outputs import SplitOutputs
+from pipeline.training.state import Identity, Learner, Position, restore, save_state
+
+logger = get_logger("training")
+
+#: Training images behind the novelty reference, and the memory they may take as float32 values.
+REFERENCE_IMAGES = 1024
+REFERENCE_VALUES = 2**26
+#: Seconds between two saves of the resume state inside an epoch.
+SAVE_EVERY = 30.0
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training run came to.
+
+    ``seconds`` is training time over all sessions; ``metric`` names ``best_metric``, which is of
+    the validation split; ``resumed`` and ``already_done`` say what was found in the run folder.
+    """
+
+    run: Path
+    seconds: float
+    epochs: int
+    best_metric: float
+    metric: str
+    stopped: str
+    resumed: bool
+    already_done: bool
+
+
+def run_training(
+    config: TrainingConfig,
+    data: Path | str,
+    out: Path | str,
+    device: str = "auto",
+    *,
+    save_every: float = SAVE_EVERY,
+) -> TrainSummary:
+    """Train, or go on, or say that all is done.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    data : Path
+        A complete dataset.
+    out : Path
+        Run folder; it may hold an interrupted or finished run of the same configuration and data.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``; where, not what: it is not part of the configuration.
+    save_every : float
+        Seconds of training that a kill may cost.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder holds a run of another configuration or dataset, or something else.
+    ConfigError
+        If the model does not take images of this size, or the task does not fit the data.
+    TrainingError
+        If the loss stops being finite, or no epoch gave a usable metric.
+    """
+    out = Path(out)
+    dataset = open_dataset(data)
+    identity = Identity(config.sha256, dataset.sha256)
+    texts = {CONFIG_FILE: yaml_text(config), DATASET_FILE: yaml_text(dataset.config)}
+    state = begin_or_resume(out, identity, texts)
+    if state is not None and state["position"]["finished"]:
+        position = Position(**state["position"])
+        logger.info("%s: already trained (%s); nothing to do", out, position.finished)
+        return _summary(out, position, resumed=False, already_done=True)
+    use_available_cores()
+    session = Session(config, dataset, out, Accelerator(device, config.precision))
+    position = session.start(state)
+    with Journal(out, position.step) as journal:
+        train(
+            session.parts(journal),
+            position,
+            keep=session.keep,
+            save=session.save,
+            save_every=save_every,
+        )
+    logger.info("%s: %s", out, position.finished)
+    return _summary(out, position, resumed=state is not None, already_done=False)
+
+
+def yaml_text(config: StrictModel) -> str:
+    """Resolved configuration as YAML 1.2, every default written out."""
+    text = io.StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(dump(config), text)
+    return text.getvalue()
+
+
+def _summary(out: Path, position: Position, *, resumed: bool, already_done: bool) -> TrainSummary:
+    if position.best is None:
+        raise TrainingError(
+            f"{out}: no epoch gave a finite {position.metric} on the validation split; it needs "
+            "images of every class"
+        )
+    return TrainSummary(
+        run=out,
+        seconds=position.elapsed,
+        epochs=position.epoch,
+        best_metric=position.best,
+        metric=position.metric,
+        stopped=position.finished,
+        resumed=resumed,
+        already_done=already_done,
+    )
+
+
+class Session:
+    """Everything that one process needs to train one run."""
+
+    def __init__(
+        self, config: TrainingConfig, dataset: Dataset, out: Path, accelerator: Accelerator
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.out = out
+        self.accelerator = accelerator
+        self.identity = Identity(config.sha256, dataset.sha256)
+        self.preprocess = fit_preprocess(dataset, config.preprocess)
+        self.targets = _fit_targets(config, dataset)
+        self.network, self.task = build_network(
+            config.model,
+            config.task,
+            in_channels=self.preprocess.out_channels,
+            image_size=dataset.image_shape[1],
+            class_names=dataset.class_names,
+            targets=self.targets,
+            seed=config.seed,
+        )
+        optimiser = make_optimiser(self.network, config.optimiser)
+        accelerator.setup(self.network, optimiser)
+        self.learner = Learner(
+            network=self.network,
+            optimiser=optimiser,
+            average=None if config.ema is None else averaged(self.network, config.ema),
+            precision=accelerator.fabric.strategy.precision,
+        )
+        self.train = self._source("train")
+        self.val = self._source("val")
+        self._reference = _reference_images(dataset, self.preprocess)
+
+    def start(self, state: Plain | None) -> Position:
+        """Position to train from: that of a saved state, or the beginning, saved at once."""
+        if state is None:
+            position = Position(metric=self.task.monitor)
+            self.save(position)
+            return position
+        position = restore(state, self.learner)
+        if not has_sound_checkpoint(self.out):
+            position.best = None
+        logger.info("going on at epoch %d, step %d", position.epoch + 1, position.step)
+        return position
+
+    def parts(self, journal: Journal) -> Parts:
+        """Arguments of the loop."""
+        return Parts(
+            config=self.config,
+            accelerator=self.accelerator,
+            network=self.network,
+            task=self.task,
+            learner=self.learner,
+            train=self.train,
+            val=self.val,
+            journal=journal,
+        )
+
+    def save(self, position: Position) -> None:
+        """Write the resume state."""
+        save_state(self.out, self.identity, position, self.learner)
+
+    def keep(
+        self,
+        network: Network,
+        position: Position,
+        found: SplitOutputs,
+        metrics: dict[str, float],
+    ) -> None:
+        """Write ``network`` as the run's checkpoint, calibrated on the validation outputs."""
+        spec = CheckpointSpec(
+            task=self.config.task,
+            model=self.config.model,
+            in_channels=self.preprocess.out_channels,
+            image_size=self.dataset.image_shape[1],
+            class_names=self.dataset.class_names,
+            targets=self.targets,
+            preprocess=self.preprocess,
+            calibration=self.task.calibrate(found.outputs),
+            n_parameters=self.network.n_parameters,
+            n_train=self.train.n_images,
+            n_val=self.val.n_images,
+            seed=self.config.seed,
+            epoch=position.best_epoch,
+            step=position.step,
+            metrics=finite(metrics),
+            dataset_sha256=self.dataset.sha256,
+            config_sha256=self.config.sha256,
+            weights_sha256="",
+            reference_sha256="",
+            versions=package_versions(),
+        )
+        novelty = fit_novelty(self._describe_train(network), found.description)
+        save_run(self.out, spec, network.state_dict(), novelty)
+
+    def _describe_train(self, network: Network) -> Floats:
+        """Descriptions of the reference images, by a network in evaluation mode."""
+        size = self.config.batch_size
+        return np.concatenate(
+            [
+                network_outputs(network, part, self.accelerator.device)[1]
+                for part in torch.split(self._reference, size)
+            ]
+        )
+
+    def _source(self, split: str) -> BatchSource:
+        is_train = split == "train"
+        return BatchSource(
+            self.dataset,
+            split,
+            self.preprocess,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            target_names=tuple(t.name for t in self.targets),
+            augment=is_train and self.config.augment.enabled,
+            max_shift=self.config.augment.max_shift if is_train else 0,
+            drop_last=is_train and len(self.dataset.indices(split)) >= self.config.batch_size,
+        )
+
+
+def _reference_images(dataset: Dataset, preprocess: Preprocess) -> torch.Tensor:
+    """The first training images, prepared: read as one slice, so that the reading is fast."""
+    n_values = preprocess.out_channels * dataset.image_shape[1] ** 2
+    n = min(REFERENCE_IMAGES, max(1, REFERENCE_VALUES // n_values))
+    index = dataset.indices("train")[:n]
+    images = dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))[index - index[0]]
+    return torch.from_numpy(preprocess.apply(images))
+
+
+def _fit_targets(config: TrainingConfig, dataset: Dataset) -> tuple[TargetTransform, ...]:
+    train = dataset.indices("train")
+    units = dataset.truth_info()
+    return tuple(
+        fit_target(name, units[name].unit, config.task.function, dataset.truth(name)[train])
+        for name in config.task.targets
+    )
