@@ -78,7 +78,8 @@ class Preprocess(StrictModel):
         x = self.stretched(images)
         offset = np.asarray(self.offset, np.float32)[:, None, None]
         scale = np.asarray(self.scale, np.float32)[:, None, None]
-        return np.clip((x - offset) / scale, -self.clip, self.clip, dtype=np.float32)
+        standard = ((x - offset) / scale).astype(np.float32)
+        return np.clip(standard, np.float32(-self.clip), np.float32(self.clip))
 
     def stretched(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Images in units of sigma after each stretch, before the per-channel constants."""
@@ -143,9 +144,9 @@ def _stretch(x: NDArray[np.float32], kind: Stretch, softening: float) -> NDArray
     """Compress the bright end; odd functions, linear near zero."""
     if kind == "linear":
         return x
-    t = x / np.float32(softening)
+    t = np.asarray(x / np.float32(softening), np.float32)
     if kind == "asinh":
-        return np.arcsinh(t)
+        return np.asarray(np.arcsinh(t), np.float32)
     if kind == "sqrt":
         return np.asarray(np.sign(t) * (np.sqrt(1.0 + np.abs(t)) - 1.0), np.float32)
     return np.asarray(np.sign(t) * np.log1p(np.abs(t)), np.float32)
@@ -154,4 +155,5 @@ def _stretch(x: NDArray[np.float32], kind: Stretch, softening: float) -> NDArray
 def _train_sample(dataset: Dataset) -> NDArray[np.float32]:
     """The first ``FIT_IMAGES`` train images, read as one slice so that memory stays bounded."""
     index = dataset.indices("train")[:FIT_IMAGES]
-    return dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))[index - index[0]]
+    images = dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))
+    return np.asarray(images[index - index[0]], np.float32)

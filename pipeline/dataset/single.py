@@ -50,8 +50,10 @@ def simulate(
     ConfigError
     EngineError
     """
-    is_config = isinstance(source, DatasetConfig)
-    config = source if is_config else load_dataset_config(source, overrides)
+    if isinstance(source, DatasetConfig):
+        config = source
+    else:
+        config = load_dataset_config(source, overrides)
     engine = ENGINES.load(config.engine.kind).build(config.engine)
     scene = draw_scene(config.scenes, config.seed, index, class_name)
     noiseless = engine.render([scene], config.grid, config.instruments)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,8 @@ from pipeline.dataset.layout import (
     shard_digest,
 )
 from pipeline.dataset.splits import SPLITS
-from pipeline.physics.scene import TruthColumn, truth_columns
+from pipeline.physics.components import TruthColumn
+from pipeline.physics.scene import truth_columns
 
 if TYPE_CHECKING:
     import zarr
@@ -89,7 +90,7 @@ class ShardStore:
 
     def missing(self) -> tuple[int, ...]:
         """Numbers of the shards without a digest."""
-        written = np.asarray(self._group["shard_digest"][:]).any(axis=1)
+        written = np.asarray(self._array("shard_digest")[:]).any(axis=1)
         return tuple(int(k) for k in np.flatnonzero(~written))
 
     def write(self, shard: int, values: dict[str, NDArray[Any]]) -> None:
@@ -103,13 +104,16 @@ class ShardStore:
         rows = self.rows(shard)
         try:
             for spec in self.specs:
-                self._group[spec.name][rows] = values[spec.name]
-            self._group["shard_digest"][shard] = shard_digest(self.specs, values)
+                self._array(spec.name)[rows] = values[spec.name]
+            self._array("shard_digest")[shard] = shard_digest(self.specs, values)
         except OSError as error:
             raise OutputError(
                 f"{self.path}: shard {shard} cannot be written: {error.strerror or error}; "
                 "finished shards are kept, run the same command again to go on"
             ) from error
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        return _array(self._group, name)
 
     def rows(self, shard: int) -> slice:
         """Image numbers of one shard."""
@@ -122,7 +126,7 @@ class ShardStore:
 
     def seal(self) -> str:
         """Mark the dataset complete; return its hash over configuration and digests."""
-        digests = np.asarray(self._group["shard_digest"][:])
+        digests = np.asarray(self._array("shard_digest")[:])
         text = f"{self.config.sha256}:{self.config.n_images}:{digests.tobytes().hex()}"
         self._group.attrs["dataset_sha256"] = sha256_hex(text)
         return str(self._group.attrs["dataset_sha256"])
@@ -134,12 +138,12 @@ class ShardStore:
             if "dataset_sha256" in self._group.attrs:
                 del self._group.attrs["dataset_sha256"]
             if n_before % size:
-                self._group["shard_digest"][n_before // size] = 0
+                self._array("shard_digest")[n_before // size] = 0
         for spec in self.specs:
-            if self._group[spec.name].shape[0] < n_images:
-                self._group[spec.name].resize(spec.shape(n_images))
-        if self._group["shard_digest"].shape[0] < self.config.n_shards:
-            self._group["shard_digest"].resize((self.config.n_shards, DIGEST_BYTES))
+            if self._array(spec.name).shape[0] < n_images:
+                self._array(spec.name).resize(spec.shape(n_images))
+        if self._array("shard_digest").shape[0] < self.config.n_shards:
+            self._array("shard_digest").resize((self.config.n_shards, DIGEST_BYTES))
         if n_images > n_before:
             self._group.attrs["config"] = dump(self.config)
             self._group.attrs["n_images"] = n_images
@@ -226,8 +230,8 @@ class Dataset:
     def _group(self) -> zarr.Group:
         return _open_group(self.path, mode="r")
 
-    def _array(self, name: str) -> zarr.Array:
-        return self._group[name]
+    def _array(self, name: str) -> zarr.Array[Any]:
+        return _array(self._group, name)
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -258,13 +262,13 @@ def damaged_shards(dataset: Dataset) -> tuple[int, ...]:
     """Shards whose values do not match their digest, read one after another."""
     specs = array_specs(dataset.config)
     group = _open_group(dataset.path, mode="r")
-    digests = np.asarray(group["shard_digest"][:])
+    digests = np.asarray(_array(group, "shard_digest")[:])
     bad = []
     for shard in range(dataset.config.n_shards):
         size = dataset.config.shard_size
         rows = slice(shard * size, min((shard + 1) * size, dataset.n_images))
         try:
-            values = {spec.name: np.asarray(group[spec.name][rows]) for spec in specs}
+            values = {spec.name: np.asarray(_array(group, spec.name)[rows]) for spec in specs}
         except (OSError, ValueError, RuntimeError):
             bad.append(shard)
             continue
@@ -330,10 +334,18 @@ def _create(path: Path, config: DatasetConfig) -> None:
     )
 
 
-def _open_group(path: Path, mode: str) -> zarr.Group:
+def _open_group(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
     import zarr
 
     return zarr.open_group(store=path, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    import zarr
+
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -77,9 +77,9 @@ class Instrument(StrictModel):
     def _complete(self) -> Self:
         if (self.sky_brightness is None) == (self.background_rms is None):
             raise ValueError("expected one of sky_brightness and background_rms")
-        given = self.model_fields_set.intersection(REFERENCED)
-        missing = [name for name in REFERENCED if name in given and name not in self.references]
-        missing = [name for name in missing if getattr(self, name) is not None]
+        fields = type(self).model_fields
+        given = [n for n in REFERENCED if getattr(self, n) not in (None, fields[n].default)]
+        missing = [name for name in given if name not in self.references]
         if missing:
             raise ValueError(f"no reference is given for {', '.join(missing)}")
         unknown = sorted(set(self.references) - set(REFERENCED))

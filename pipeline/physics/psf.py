@@ -63,18 +63,46 @@ def blur(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> Blur:
     Callable
         (n_pix * supersample, n_pix * supersample) -> (n_pix, n_pix), linear.
     """
+    side, kernel = blur_matrices(psf, grid)
+    other = np.ascontiguousarray(side.T)
+    if kernel is None:
+        return lambda rays: side @ rays @ other
+    half, n = len(kernel) // 2, grid.n_pix
+    size = n + 4 * half
+    transfer = np.fft.rfft2(kernel, s=(size, size))
+
+    def apply(rays: Floats) -> Floats:
+        padded = np.pad(side @ rays @ other, half, mode="edge")
+        spread = np.fft.irfft2(np.fft.rfft2(padded, s=(size, size)) * transfer, s=(size, size))
+        return np.asarray(spread[2 * half : 2 * half + n, 2 * half : 2 * half + n])
+
+    return apply
+
+
+def blur_matrices(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> tuple[Floats, Floats | None]:
+    """Return what :func:`blur` is made of.
+
+    Parameters
+    ----------
+    psf : NoPsf, GaussianPsf or MoffatPsf
+    grid : Grid
+
+    Returns
+    -------
+    side : Floats, shape (n_pix, n_rays)
+        ``side @ rays @ side.T`` bins and, for a separable PSF, convolves.
+    kernel : Floats or None
+        What is left to convolve the pixels with, edges repeated; of odd size and unit sum.
+    """
     binning = np.repeat(np.eye(grid.n_pix), grid.supersample, axis=1) / grid.supersample
     if isinstance(psf, MoffatPsf):
-        return _moffat_blur(psf, grid, binning)
+        return binning, moffat_kernel(psf, grid.pixel_scale)
     if isinstance(psf, NoPsf):
-        side = binning
-    elif psf.supersampled:
+        return binning, None
+    if psf.supersampled:
         size = grid.n_pix * grid.supersample
-        side = binning @ _gaussian_matrix(size, psf, grid.ray_scale)
-    else:
-        side = _gaussian_matrix(grid.n_pix, psf, grid.pixel_scale) @ binning
-    other = np.ascontiguousarray(side.T)
-    return lambda rays: side @ rays @ other
+        return binning @ _gaussian_matrix(size, psf, grid.ray_scale), None
+    return _gaussian_matrix(grid.n_pix, psf, grid.pixel_scale) @ binning, None
 
 
 def gaussian_kernel(sigma: float, truncation: float) -> Floats:
@@ -103,18 +131,3 @@ def _gaussian_matrix(n: int, psf: GaussianPsf, scale: float) -> Floats:
     for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
         np.add.at(matrix, (row, np.clip(row + offset, 0, n - 1)), weight)
     return matrix
-
-
-def _moffat_blur(psf: MoffatPsf, grid: Grid, binning: Floats) -> Blur:
-    kernel = moffat_kernel(psf, grid.pixel_scale)
-    half, n = psf.half_size, grid.n_pix
-    size = n + 4 * half
-    transfer = np.fft.rfft2(kernel, s=(size, size))
-    other = binning.T
-
-    def apply(rays: Floats) -> Floats:
-        padded = np.pad(binning @ rays @ other, half, mode="edge")
-        spread = np.fft.irfft2(np.fft.rfft2(padded, s=(size, size)) * transfer, s=(size, size))
-        return np.asarray(spread[2 * half : 2 * half + n, 2 * half : 2 * half + n])
-
-    return apply
