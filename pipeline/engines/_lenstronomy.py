@@ -186,6 +186,12 @@ class LenstronomyEngine:
         for profile, params in masses:
             if profile not in _TABLE:
                 raise EngineError(f"scene {scene.index}: no profile {profile!r} in this engine")
+            if not all(map(math.isfinite, params.values())):
+                # Some profiles of lenstronomy turn NaN into 0, which no check of the image sees.
+                raise EngineError(
+                    f"scene {scene.index} (class {scene.class_name!r}): a parameter of {profile} "
+                    f"is not finite: {dict(params)}"
+                )
             converted = _TABLE[profile][1](params)
             alpha_x, alpha_y = self._profiles[profile].derivatives(x, y, **converted)
             total_x += alpha_x

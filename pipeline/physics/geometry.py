@@ -4,6 +4,7 @@ x points right (increasing column), y up (increasing row), arrays are ``[row = y
 position angles run counter-clockwise from +x to the major axis (PHYSICS 0).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,14 +89,20 @@ def rotate_in(
     x: Array, y: Array, phi: Array, center_x: Array, center_y: Array
 ) -> tuple[Array, Array]:
     """Coordinates (u, v) in the frame of a profile whose major axis lies at angle phi (rad)."""
-    xp = namespace(x, phi)
-    c, s = xp.cos(phi), xp.sin(phi)
+    c, s = _cos_sin(phi)
     dx, dy = x - center_x, y - center_y
     return c * dx + s * dy, c * dy - s * dx
 
 
 def rotate_out(u: Array, v: Array, phi: Array) -> tuple[Array, Array]:
     """Sky components of a vector given in the frame of a profile at angle phi (rad)."""
-    xp = namespace(u, phi)
-    c, s = xp.cos(phi), xp.sin(phi)
+    c, s = _cos_sin(phi)
     return c * u - s * v, s * u + c * v
+
+
+def _cos_sin(phi: Array) -> tuple[Array, Array]:
+    # Plain numbers stay plain numbers, so that float32 positions stay float32.
+    if isinstance(phi, int | float):
+        return math.cos(phi), math.sin(phi)
+    xp = namespace(phi)
+    return xp.cos(phi), xp.sin(phi)

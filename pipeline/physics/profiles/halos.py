@@ -7,9 +7,22 @@ float32; written on the array API for numpy and jax.numpy.
 
 import math
 
-from pipeline.physics.profiles.array_api import Array, atanh_over, namespace
+import numpy as np
+
+from pipeline.physics.profiles.array_api import (
+    Array,
+    atanh_over,
+    interpolate,
+    namespace,
+    polynomial,
+)
 
 _TINY = 1e-30
+_LN2 = math.log(2.0)
+#: -log1p(-z)/z on [0, 0.07].
+_LOG1P = interpolate(lambda z: -np.log1p(-z) / z, 0.0, 0.07, 9)
+#: acos(y)/sqrt(1-y^2) in powers of y - 1 on [0, 2].
+_ACOS = interpolate(lambda y: atanh_over(1.0 - 1.0 / y**2) / y, 0.0, 2.0, 22, origin=1.0)
 
 
 def deflection_point_mass(
@@ -87,17 +100,11 @@ def nfw_function(x: Array) -> Array:
     -------
     Array
     """
-    xp = namespace(x)
-    d = 1.0 - x * x
-    root = xp.sqrt(xp.where(x < 0.5, d, 0.25))
-    inner = xp.log((1.0 + root) / xp.where(x < 0.5, x, 0.4)) / root
-    return xp.where(x < 0.5, inner, atanh_over(xp.where(x < 0.5, 0.5, d)))
+    return _nfw_pair(x, namespace(x).log(x))[0]
 
 
 def nfw_mass(x: Array) -> Array:
     """Projected NFW mass inside x in units of M0: F(x) - ln(2/x) without cancellation.
-
-    For x < 1/2, with u = sqrt(1-x^2) and w = x^2/(1+u): ln(2/x) w/u + log1p(-w/2)/u.
 
     Parameters
     ----------
@@ -109,14 +116,27 @@ def nfw_mass(x: Array) -> Array:
     Array
         Mass over M0 = 4 pi rho_s r_s^3 = M200/[ln(1+c) - c/(1+c)].
     """
+    return _nfw_pair(x, namespace(x).log(x))[1]
+
+
+def _nfw_pair(x: Array, log_x: Array) -> tuple[Array, Array]:
+    """Return F(x) and F(x) - ln(2/x), with one logarithm between them.
+
+    For x < 1/2, with u = sqrt(1-x^2), w = x^2/(1+u): F = [ln(2/x) + log1p(-w/2)]/u and the mass
+    [ln(2/x) w + log1p(-w/2)]/u; the log1p, of an argument below 0.067, is a polynomial. Beyond,
+    F = y G(y) with y = 1/x and G(y) = acos(y)/sqrt(1-y^2), analytic on [0, 2] and a polynomial.
+    """
     xp = namespace(x)
-    small = xp.where(x < 0.5, x, 0.25)
+    is_inner = x < 0.5
+    small = xp.where(is_inner, x, 0.25)
     u = xp.sqrt(1.0 - small * small)
     w = small * small / (1.0 + u)
-    inner = (xp.log(2.0 / small) * w + xp.log1p(-0.5 * w)) / u
-    large = xp.where(x < 0.5, 0.5, x)
-    outer = atanh_over(1.0 - large * large) + xp.log(0.5 * large)
-    return xp.where(x < 0.5, inner, outer)
+    log_2_over_x, log_half = _LN2 - log_x, -0.5 * w * polynomial(_LOG1P, 0.5 * w)
+    y = 1.0 / xp.where(is_inner, 0.5, x)
+    outer = y * polynomial(_ACOS, y - 1.0)
+    function = xp.where(is_inner, (log_2_over_x + log_half) / u, outer)
+    mass = xp.where(is_inner, (log_2_over_x * w + log_half) / u, outer - log_2_over_x)
+    return function, mass
 
 
 def _nfw_surface(x: Array) -> Array:
@@ -134,6 +154,9 @@ def _nfw_surface(x: Array) -> Array:
 def tnfw_mass(x: Array, tau: Array) -> Array:
     """Projected mass of the truncated NFW halo inside x, equation (4.3).
 
+    Its two further logarithms are one: with s = sqrt(tau^2 + x^2), ln(s + tau) =
+    ln(2 tau) + log1p(x^2/(2 tau (s + tau))).
+
     Parameters
     ----------
     x : Array
@@ -148,12 +171,12 @@ def tnfw_mass(x: Array, tau: Array) -> Array:
     """
     xp = namespace(x)
     t2 = tau * tau
-    s = xp.sqrt(t2 + x * x)
-    total = s + tau
-    logarithm = xp.log(x / total)
-    first = (t2 - 1.0) * (nfw_mass(x) - xp.log1p(x * x / (2.0 * tau * total)))
-    bracket = 2.0 * nfw_function(x) - math.pi / total + (t2 - 1.0) / (tau * total) * logarithm
-    return t2 / (t2 + 1.0) ** 2 * (first + x * x * bracket)
+    total = xp.sqrt(t2 + x * x) + tau
+    log_x, growth = xp.log(x), xp.log1p(x * x / (2.0 * tau * total))
+    function, mass = _nfw_pair(x, log_x)
+    ratio = log_x - xp.log(2.0 * tau) - growth
+    bracket = 2.0 * function + ((t2 - 1.0) / tau * ratio - math.pi) / total
+    return t2 / (t2 + 1.0) ** 2 * ((t2 - 1.0) * (mass - growth) + x * x * bracket)
 
 
 def tnfw_total_mass(tau: Array) -> Array:

@@ -108,7 +108,7 @@ def deflection_elliptical_multipole(
     """
     xp = namespace(x)
     u, v = rotate_in(x, y, phi, center_x, center_y)
-    cosine, sine = _harmonics(m, a_m, phi_m, q)
+    cosine, sine = (xp.asarray(a, dtype=u.dtype) for a in _harmonics(m, a_m, phi_m, q))
     radius = xp.sqrt(u * u + v * v + _TINY)
     c, s = u / radius, v / radius
     value, slope = cosine[0] + 0.0 * c, 0.0 * c
