@@ -16,11 +16,9 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError
 
-from pipeline.cli.output import Result
+from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Result
 from pipeline.core import logs
 from pipeline.core.errors import ConfigError, DeepLenseError
-
-EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REJECTED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Command(NamedTuple):
@@ -32,7 +30,66 @@ class Command(NamedTuple):
     examples: str
 
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "demo",
+        "pipeline.cli.demo:demo",
+        "Everything in ten minutes: simulate, train, evaluate, score, and a report to look at.",
+        "deeplense demo\ndeeplense demo --out DIR --open",
+    ),
+    Command(
+        "presets",
+        "pipeline.cli.presets:presets",
+        "List the dataset presets, or print one with the unit of every number.",
+        "deeplense presets\ndeeplense presets demo\ndeeplense presets demo > mine.yaml",
+    ),
+    Command(
+        "simulate",
+        "pipeline.cli.simulate:simulate",
+        "Make a dataset from a preset or a YAML file, or complete an interrupted one.",
+        "deeplense simulate demo --out data.zarr --images 3000\n"
+        "deeplense simulate mine.yaml --out mine.zarr --seed 7 --set n_pix=96 --workers 4",
+    ),
+    Command(
+        "train",
+        "pipeline.cli.train:train",
+        "Train a network on a dataset, or go on with an interrupted run.",
+        "deeplense train demo --data data.zarr --out runs/first\n"
+        "deeplense train demo --data data.zarr --out runs/cvt --model cvt --device cuda",
+    ),
+    Command(
+        "evaluate",
+        "pipeline.cli.evaluate:evaluate",
+        "Measure a trained network: accuracy, AUC with 95 % intervals, calibration.",
+        "deeplense evaluate runs/first --data data.zarr",
+    ),
+    Command(
+        "score",
+        "pipeline.cli.score:score",
+        "Score FITS files with a trained network: a row for each, scored or rejected.",
+        "deeplense score runs/first images/ --out scores.ecsv\n"
+        "deeplense score runs/first a.fits b.fits --out scores.csv --strict",
+    ),
+    Command(
+        "report",
+        "pipeline.cli.report:report",
+        "Write one self-contained HTML file about a run or a table of scores.",
+        "deeplense report runs/first --data data.zarr\n"
+        "deeplense report scores.ecsv --images images/ --out scores.html",
+    ),
+    Command(
+        "models",
+        "pipeline.cli.models:models",
+        "List the networks with their sizes, or show one with its configuration.",
+        "deeplense models\ndeeplense models lens_hybrid",
+    ),
+    Command(
+        "doctor",
+        "pipeline.cli.doctor:doctor",
+        "Check versions, devices, extras and the Prefect server; run a short self-test.",
+        "deeplense doctor\ndeeplense doctor --json",
+    ),
+)
 
 
 class Terminated(KeyboardInterrupt):
@@ -78,11 +135,15 @@ def run(arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _explain(f"{where}{error.strerror or error}", EXIT_FAILED, debug)
     except MemoryError:
-        return _explain("not enough memory; try smaller images or fewer workers", 1, debug)
+        return _explain(
+            "not enough memory; try smaller images or fewer workers", EXIT_FAILED, debug
+        )
     except Exception as error:  # noqa: BLE001 - the one top-level handler
         line = " ".join(f"{type(error).__name__}: {error}".split())
         hint = "" if debug else " --debug shows the traceback."
-        return _explain(f"this is a bug in deeplense, please report it: {line}.{hint}", 1, debug)
+        return _explain(
+            f"this is a bug in deeplense, please report it: {line}.{hint}", EXIT_FAILED, debug
+        )
 
 
 def build_app() -> App:
@@ -120,8 +181,7 @@ def _run(tokens: list[str], debug: bool) -> int:
         sys.stdout.flush()
         return EXIT_DONE
     logs.configure(10 if debug else 20)
-    signal.signal(signal.SIGTERM, _terminate)
-    with _results_only() as stream:
+    with _results_only() as stream, _terminable():
         result = _call(function, bound)
         stream.write(result.as_json() if bound.arguments.get("json") else result.as_text())
         stream.flush()
@@ -179,5 +239,15 @@ def _forget_stdout() -> None:
     os.close(devnull)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise, so that locks, temporary files and workers are cleaned up."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -6,6 +6,9 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+#: Largest side of a thumbnail, pixels.
+THUMBNAIL = 128
+
 
 def stretch_limits(images: NDArray[np.floating]) -> tuple[float, float]:
     """Black and white level that suit a whole set of images.
@@ -75,6 +78,26 @@ def difference_picture(image: NDArray[np.floating], limit: float) -> str:
         ``data:image/png;base64,...``
     """
     return _png(np.clip(image / (2.0 * limit) + 0.5, 0.0, 1.0), "RdBu_r")
+
+
+def thumbnail(image: NDArray[np.floating]) -> str:
+    """Picture of one image of any size under its own stretch, at most ``THUMBNAIL`` pixels a side.
+
+    Parameters
+    ----------
+    image : (H, W)
+
+    Returns
+    -------
+    str
+        ``data:image/png;base64,...``
+    """
+    step = -(-max(image.shape) // THUMBNAIL)
+    rows, columns = (max(n // step, 1) * step for n in image.shape)
+    if step > 1 and min(image.shape) >= step:
+        blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+        image = blocks.mean(axis=(1, 3))
+    return grey_picture(image, *stretch_limits(image[None]))
 
 
 def _png(values: NDArray[np.floating], colormap: str) -> str:

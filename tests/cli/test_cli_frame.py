@@ -62,7 +62,7 @@ def test_examples_parse(command: cli.Command) -> None:
 
     for line in command.examples.splitlines():
         if line.startswith("deeplense "):
-            tokens = shlex.split(line)[1:]
+            tokens = shlex.split(line.partition(" > ")[0])[1:]
             function, _, _ = cli.build_app().parse_args(
                 tokens, exit_on_error=False, print_error=False
             )

@@ -1,0 +1,183 @@
+"""The steps of the chain, each one call: what a command's flags and a flow's parameters mean.
+
+Every step may be called again: what is complete is recognised, what was interrupted goes on.
+Heavy packages are imported by the step that needs them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.dataset.generate import SimulateSummary
+    from pipeline.inference.score import ScoreSummary
+    from pipeline.training.evaluate import Evaluation
+    from pipeline.training.run import TrainSummary
+
+
+def simulate(
+    preset: str | Path,
+    out: Path,
+    *,
+    images: int | None = None,
+    seed: int | None = None,
+    engine: str | None = None,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+) -> "SimulateSummary":
+    """Make or complete a dataset.
+
+    Parameters
+    ----------
+    preset : str or Path
+        Preset name or YAML file.
+    out : Path
+        Folder ``NAME.zarr``.
+    images, seed, engine : optional
+        Replace ``n_images``, ``seed`` and ``engine`` of the configuration.
+    overrides : sequence of str
+        ``"key.key=value"``, applied after those.
+    workers : int, optional
+        Worker processes; one per core by default.
+    """
+    from pipeline.dataset.config import load_dataset_config
+    from pipeline.dataset.generate import simulate_dataset
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers must be at least 1, found {workers}")
+    given = _settings(n_images=images, seed=seed, engine=engine)
+    config = load_dataset_config(preset, (*given, *overrides))
+    return simulate_dataset(config, out, workers=workers)
+
+
+def train(
+    config: str | Path,
+    data: Path,
+    out: Path,
+    *,
+    model: str | None = None,
+    epochs: int | None = None,
+    max_minutes: float | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+) -> "TrainSummary":
+    """Train a network, or go on with a run that was interrupted.
+
+    Parameters
+    ----------
+    config : str or Path
+        Training preset or YAML file.
+    data : Path
+        A complete dataset.
+    out : Path
+        Run folder.
+    model, epochs, max_minutes, seed : optional
+        Replace those values of the configuration; ``model`` takes that kind's own defaults.
+    overrides : sequence of str
+        ``"key.key=value"``, applied after those.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+    from pipeline.training.config import load_training_config
+    from pipeline.training.run import run_training
+
+    given = _settings(model=model, epochs=epochs, max_minutes=max_minutes, seed=seed)
+    return run_training(load_training_config(config, (*given, *overrides)), data, out, device)
+
+
+def evaluate(run: Path, data: Path, *, split: str = "test", device: str = "auto") -> "Evaluation":
+    """Measure a network on one split of a dataset and keep the result in its run folder.
+
+    Parameters
+    ----------
+    run, data : Path
+    split : str
+        ``test``, ``val`` or ``train``.
+    device : str
+    """
+    from pipeline.training.evaluate import evaluate_run
+
+    return evaluate_run(run, data, split, device=device)
+
+
+def sample_images(data: Path, folder: Path) -> Path:
+    """Write a folder of FITS files that fit a dataset, some of them faulty, to try scoring on.
+
+    Parameters
+    ----------
+    data : Path
+        A complete dataset.
+    folder : Path
+    """
+    from pipeline.dataset.store import open_dataset
+    from pipeline.workflow.sample_images import write_sample_images
+
+    return write_sample_images(open_dataset(data).config, folder)
+
+
+def score(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto") -> "ScoreSummary":
+    """Score FITS files with a trained network; one row a file.
+
+    Parameters
+    ----------
+    run : Path
+    inputs : sequence of Path
+        Files, folders, globs, or ``@FILE`` with one path a line.
+    out : Path
+        Table; its suffix is its format.
+    device : str
+    """
+    from pipeline.inference.score import run_scoring
+
+    return run_scoring(run, inputs, out, device=device)
+
+
+def report(
+    out: Path,
+    *,
+    run: Path | None = None,
+    data: Path | None = None,
+    scores: Path | None = None,
+    images: Path | None = None,
+) -> Path:
+    """Write one self-contained HTML file about a run, its dataset and a table of scores.
+
+    Parameters
+    ----------
+    out : Path
+    run, data, scores : Path, optional
+        At least one of run and scores.
+    images : Path, optional
+        The folder that was scored, for pictures.
+    """
+    from pipeline.report.build import build_report
+
+    return build_report(out, run=run, data=data, scores=scores, images=images)
+
+
+def report_on(
+    subject: Path,
+    *,
+    data: Path | None = None,
+    images: Path | None = None,
+    out: Path | None = None,
+) -> Path:
+    """Write the report of a run folder or of a table of scores, beside it unless ``out`` says.
+
+    Parameters
+    ----------
+    subject : Path
+        A run folder, or a table.
+    data, images, out : Path, optional
+    """
+    if subject.is_dir():
+        return report(out or subject / "report.html", run=subject, data=data)
+    return report(out or subject.with_suffix(".html"), data=data, scores=subject, images=images)
+
+
+def _settings(**values: object) -> list[str]:
+    """Overrides ``key=value`` of the values that are given."""
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
