@@ -186,9 +186,11 @@ def _compiled(
     blurs = [_blur(psf, grid, dtype) for psf in psfs]
 
     def render(columns: Columns) -> jax.Array:
-        alpha_x, alpha_y = _deflection(shape, columns, x, y)
+        # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
+        alpha_x, alpha_y = jax.lax.optimization_barrier(_deflection(shape, columns, x, y))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
         light = light + _brightness(columns["lens_light"], shape.n_lens_light, x, y)
+        light = jax.lax.optimization_barrier(light)
         bands = jnp.broadcast_to(light, (len(psfs), *x.shape))
         return jnp.stack([blur(band) for blur, band in zip(blurs, bands, strict=True)])
 

@@ -174,7 +174,7 @@ def tnfw_mass(x: Array, tau: Array) -> Array:
     total = xp.sqrt(t2 + x * x) + tau
     log_x, growth = xp.log(x), xp.log1p(x * x / (2.0 * tau * total))
     function, mass = _nfw_pair(x, log_x)
-    ratio = log_x - xp.log(2.0 * tau) - growth
+    ratio = log_x - xp.log(xp.asarray(2.0 * tau, dtype=x.dtype)) - growth
     bracket = 2.0 * function + ((t2 - 1.0) / tau * ratio - math.pi) / total
     return t2 / (t2 + 1.0) ** 2 * ((t2 - 1.0) * (mass - growth) + x * x * bracket)
 
