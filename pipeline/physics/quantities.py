@@ -66,4 +66,4 @@ else:
     Log10MassPrior = prior(gt=0, lt=16)
     SurfaceNumberPrior = prior("kpc^-2", ge=0)
     ExposurePrior = prior("s", gt=0)
-    FractionPrior = prior(ge=0, le=1)
+    FractionPrior = prior(gt=0, lt=1)

@@ -18,6 +18,7 @@ SOURCE_BLOCKS = {
         "shape": SHAPE,
     }
 }
+SOURCE_BLOCKS["clumpy"] = SOURCE_BLOCKS["sersic"]
 
 
 def substructure_block(kind):

@@ -7,13 +7,15 @@ import pytest
 from scipy import stats
 
 from pipeline.core.config import dump, validate
-from pipeline.core.errors import PhysicsError
+from pipeline.core.errors import ConfigError, PhysicsError
 from pipeline.core.priors import Constant
 from pipeline.core.seeding import Stream, image_rng
 from pipeline.physics.components import TruthColumn
 from pipeline.physics.cosmology import FlatLCDM, critical_surface_density
+from pipeline.physics.geometry import axis_ratio_angle, rotate_in
 from pipeline.physics.host import Host
 from pipeline.physics.profiles.table import PROFILES
+from pipeline.physics.sources import clumpy
 from pipeline.physics.sources.base import SOURCES
 from pipeline.physics.substructure import cdm, point_masses, vortex
 from pipeline.physics.substructure.base import SUBSTRUCTURE, power_law
@@ -107,6 +109,34 @@ def test_source_with_colours_has_a_magnitude_per_band():
     drawn = SOURCES.load("sersic").draw(config, image_rng(3, 1, Stream.SCENE))
     magnitude = drawn.components[0].magnitude
     np.testing.assert_allclose(magnitude - magnitude[0], [0.0, 0.5, -0.2])
+
+
+def test_clumps_take_their_share_of_the_flux_and_lie_in_the_light():
+    block = {**source_block("clumpy"), "magnitude": 22.0, "r_eff": 0.2, "n": 1.0, "n_clumps": 20.0}
+    config, module = SOURCES.config(block), SOURCES.load("clumpy")
+    areas = []
+    for index in range(200):
+        drawn = module.draw(config, image_rng(3, index, Stream.SCENE))
+        galaxy, *clumps = drawn.components
+        flux = np.array([10 ** (-0.4 * (c.magnitude[0] - 22.0)) for c in (galaxy, *clumps)])
+        assert flux.sum() == pytest.approx(1.0)
+        assert flux[1:].sum() == pytest.approx(drawn.truth["source_clump_fraction"])
+        assert flux[1:].max() <= 10 * flux[1:].min() * (1 + 1e-12)
+        assert drawn.truth["source_n_clumps"] == len(clumps) >= 3
+        p = galaxy.params
+        q, phi = axis_ratio_angle(p["e1"], p["e2"])
+        for clump in clumps:
+            u, v = rotate_in(clump.params["center_x"], clump.params["center_y"], phi, 0.0, 0.0)
+            areas.append(q * u**2 + v**2 / q)
+    # Half of the places lie inside the half-light ellipse.
+    inside = np.mean(np.array(areas) < 0.2**2)
+    assert abs(inside - 0.5) < 5 * math.sqrt(0.25 / len(areas)) + 1e-3
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_clumps_of_no_light_or_all_of_it_are_refused(fraction):
+    with pytest.raises(ConfigError, match="clump_fraction"):
+        validate({**source_block("clumpy"), "clump_fraction": fraction}, clumpy.Config)
 
 
 # ------------------------------------------------------------------ mass functions and places
@@ -227,7 +257,5 @@ def test_vortex_lies_in_its_disc_with_a_core(host):
 
 
 def test_points_with_a_core_are_refused():
-    from pipeline.core.errors import ConfigError
-
     with pytest.raises(ConfigError, match="no core"):
         validate({"kind": "vortex", "mass": 1e9, "n_points": 100}, vortex.Config)
