@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     type SurfaceNumberPrior = AnyPrior
     type ExposurePrior = AnyPrior
     type FractionPrior = AnyPrior
+    type ShareOrNonePrior = AnyPrior
     type Log10MassPrior = AnyPrior
 else:
     Angle = quantity("arcsec", gt=0)
@@ -67,3 +68,4 @@ else:
     SurfaceNumberPrior = prior("kpc^-2", ge=0)
     ExposurePrior = prior("s", gt=0)
     FractionPrior = prior(gt=0, lt=1)
+    ShareOrNonePrior = prior(ge=0, le=1)

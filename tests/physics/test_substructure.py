@@ -10,6 +10,7 @@ from pipeline.core.config import dump, validate
 from pipeline.core.errors import ConfigError, PhysicsError
 from pipeline.core.priors import Constant
 from pipeline.core.seeding import Stream, image_rng
+from pipeline.physics import subhalos
 from pipeline.physics.components import TruthColumn
 from pipeline.physics.cosmology import FlatLCDM, critical_surface_density
 from pipeline.physics.geometry import axis_ratio_angle, rotate_in
@@ -17,7 +18,7 @@ from pipeline.physics.host import Host
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.sources import clumpy
 from pipeline.physics.sources.base import SOURCES
-from pipeline.physics.substructure import cdm, point_masses, vortex
+from pipeline.physics.substructure import cdm, point_masses, sidm, vortex, wdm
 from pipeline.physics.substructure.base import SUBSTRUCTURE, power_law
 
 from .scenes import source_block, substructure_block
@@ -155,10 +156,10 @@ def test_power_law_follows_its_distribution(slope):
 
 def test_cdm_counts_masses_and_places_follow_the_mass_function(host):
     config = cdm.Config(sigma_sub=Constant(value=0.05))
-    draws = [cdm.draw_halos(config, host, _rng(i))[1] for i in range(200)]
+    draws = [subhalos.draw_halos(config, host, _rng(i))[1] for i in range(200)]
     counts = np.array([len(d.mass) for d in draws])
     area = math.pi * (2.5 * host.theta_E * host.kpc_per_arcsec) ** 2
-    mean = area * cdm.number_density(1e7, 1e10, 0.05, -1.9, 1e13, 0.5)
+    mean = area * subhalos.number_density(1e7, 1e10, 0.05, -1.9, 1e13, 0.5)
     assert abs(counts.mean() - mean) / math.sqrt(mean / 200) < 5
     assert abs(counts.var() / mean - 1) < 5 * math.sqrt(2 / 200)
     mass, radius, angle, c = (
@@ -168,13 +169,13 @@ def test_cdm_counts_masses_and_places_follow_the_mass_function(host):
     assert stats.kstest(mass, _cdf(-1.9, 1e7, 1e10)).pvalue > 1e-3
     assert stats.kstest((radius / (2.5 * host.theta_E)) ** 2, "uniform").pvalue > 1e-3
     assert stats.kstest(angle / (2 * math.pi), "uniform").pvalue > 1e-3
-    scatter = np.log10(c / cdm.concentration(mass, 0.5, host.cosmology)) / 0.11
+    scatter = np.log10(c / subhalos.concentration(mass, 0.5, host.cosmology)) / 0.11
     assert stats.kstest(scatter, "norm").pvalue > 1e-3
 
 
 def test_cdm_has_the_number_and_mass_of_the_specification(host):
     # PHYSICS 4.3: 0.440 halos/kpc^2, kappa_sub 0.0128 and f_sub 2.6 % in infall masses.
-    number = cdm.number_density(1e7, 1e10, 0.05, -1.9, 1e13, 0.5)
+    number = subhalos.number_density(1e7, 1e10, 0.05, -1.9, 1e13, 0.5)
     assert number == pytest.approx(0.440, abs=5e-4)
     kappa = number * 8.975e7 / (host.sigma_crit / host.kpc_per_arcsec**2)
     assert kappa == pytest.approx(0.0128, abs=1e-4)
@@ -182,7 +183,7 @@ def test_cdm_has_the_number_and_mass_of_the_specification(host):
 
 def test_cdm_depth_follows_the_host_profile(host):
     config = cdm.Config(sigma_sub=Constant(value=0.1))
-    halos = [cdm.draw_halos(config, host, _rng(i))[1] for i in range(30)]
+    halos = [subhalos.draw_halos(config, host, _rng(i))[1] for i in range(30)]
     radius = np.concatenate([h.radius for h in halos]) * host.kpc_per_arcsec
     r3d = np.concatenate([h.radius_3d for h in halos])
     along = np.sqrt(np.maximum(r3d**2 - radius**2, 0.0))
@@ -193,10 +194,12 @@ def test_cdm_depth_follows_the_host_profile(host):
 
 def test_cdm_bound_mass_is_below_the_infall_mass_by_the_truncation(host):
     config = cdm.Config(sigma_sub=Constant(value=0.1))
-    _, halos = cdm.draw_halos(config, host, _rng())
-    perturbers = cdm.truncated_halos(halos, host)
+    _, halos = subhalos.draw_halos(config, host, _rng())
+    perturbers = subhalos.truncated_halos(halos, host)
     assert perturbers.params["theta_E"] == pytest.approx(
-        np.sqrt(cdm.nfw_scale_mass(halos.mass, halos.concentration) / (math.pi * host.sigma_crit))
+        np.sqrt(
+            subhalos.nfw_scale_mass(halos.mass, halos.concentration) / (math.pi * host.sigma_crit)
+        )
     )
     ratio = perturbers.mass / halos.mass
     assert 0.01 < ratio.min() < np.median(ratio) < 1.0
@@ -259,3 +262,60 @@ def test_vortex_lies_in_its_disc_with_a_core(host):
 def test_points_with_a_core_are_refused():
     with pytest.raises(ConfigError, match="no core"):
         validate({"kind": "vortex", "mass": 1e9, "n_points": 100}, vortex.Config)
+
+
+# ------------------------------------------------------------------ families built on cdm
+
+
+def _cold_and(module, host, index, **changes):
+    cold = cdm.draw(cdm.Config(sigma_sub=Constant(value=0.05)), host, _rng(index))
+    config = module.Config(sigma_sub=Constant(value=0.05), **changes)
+    return cold.perturbers[0], module.draw(config, host, _rng(index))
+
+
+def test_warm_halos_are_a_subset_of_their_cold_twin(host):
+    for index in range(5):
+        cold, warm = _cold_and(wdm, host, index)
+        places = set(cold.params["center_x"])
+        assert set(warm.perturbers[0].params["center_x"]) < places
+
+
+def test_warm_dark_matter_removes_light_halos_as_stated(host):
+    m_hm = 10**8.5
+    cold_mass, warm_mass = [], []
+    for index in range(60):
+        config = cdm.Config(sigma_sub=Constant(value=0.1))
+        _, halos = subhalos.draw_halos(config, host, _rng(index))
+        _, warm = _cold_and(wdm, host, index, log10_half_mode_mass=Constant(value=8.5))
+        cold_mass.append(halos.mass[: len(halos.mass)])
+        warm_mass.append(len(warm.perturbers[0]))
+    # Expected number: the mean suppression over the cold mass function, half the normalisation.
+    expected = 0.5 * np.sum(wdm.subhalo_suppression(np.concatenate(cold_mass), m_hm))
+    assert abs(np.sum(warm_mass) - expected) / math.sqrt(expected) < 5
+
+
+def test_warm_halos_are_less_concentrated(host):
+    cold, warm = _cold_and(wdm, host, 2, log10_half_mode_mass=Constant(value=9.0))
+    columns = warm.perturbers[0].params
+    for x, scale in zip(columns["center_x"], columns["scale_radius"], strict=True):
+        assert scale > cold.params["scale_radius"][cold.params["center_x"] == x][0]
+
+
+def test_self_interacting_halos_keep_the_bound_mass_and_place_of_their_twin(host):
+    cold, drawn = _cold_and(sidm, host, 3, collapsed_fraction=Constant(value=0.4))
+    halos = drawn.perturbers[0]
+    np.testing.assert_array_equal(halos.mass, cold.mass)
+    np.testing.assert_array_equal(halos.params["center_y"], cold.params["center_y"])
+    core = halos.params["core"] / cold.params["scale_radius"]
+    collapsed = np.isclose(core, 0.02)
+    assert drawn.truth["n_collapsed"] == np.count_nonzero(collapsed)
+    assert abs(collapsed.mean() - 0.4) < 5 * math.sqrt(0.24 / len(core))
+    assert core[~collapsed].min() >= 0.3 and core[~collapsed].max() <= 0.8
+    assert np.all(halos.params["truncation"] > halos.params["core"])
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 0), (1.0, None)])
+def test_every_or_no_halo_collapses_at_the_ends_of_the_prior(host, fraction, expected):
+    _, drawn = _cold_and(sidm, host, 3, collapsed_fraction=Constant(value=fraction))
+    n = len(drawn.perturbers[0])
+    assert drawn.truth["n_collapsed"] == (n if expected is None else expected)

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from pipeline.core.seeding import image_rng
-from pipeline.physics import cosmology, detector, light
+from pipeline.physics import cosmology, detector, light, subhalos
 from pipeline.physics.compensation import macro_einstein_radius, mean_deflection
 from pipeline.physics.components import Perturbers
 from pipeline.physics.cosmology import FlatLCDM
 from pipeline.physics.host import Host
 from pipeline.physics.profiles.halos import nfw_mass, tnfw_mass, tnfw_total_mass
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.substructure import base, cdm, vortex
+from pipeline.physics.substructure import base, vortex, wdm
 
 from .vectors import FILE, assert_meets, entries, kinds, positions
 
 #: Tested with the engines.
 ELSEWHERE = {"image"}
 #: Quantities of parts that do not exist yet.
-TO_COME = {"wdm", "fdm", "granules", "d_prime", "ceilings"}
+TO_COME = {"fdm", "granules", "d_prime", "ceilings"}
 HERE = {
     "distances_mpc",
     "sigma_crit",
@@ -52,6 +52,7 @@ HERE = {
     "compensation",
     "legacy_noise",
     "rng",
+    "wdm",
 }
 #: float32 tolerance on deflections in units of theta_E (PHYSICS 11).
 FLOAT32 = 2e-6
@@ -283,13 +284,26 @@ def test_concentration_and_the_radii_that_follow(entry):
     z = entry["params"]["z"]
     model = FlatLCDM(H0=100.0 * entry["params"]["h"])
     mass = np.array(entry["out"]["m"])
-    c = cdm.concentration(mass, z, model)
+    c = subhalos.concentration(mass, z, model)
     assert_meets(
         entry,
         c200=c,
-        rs_kpc=cdm.nfw_scale_radius(mass, c, z, model),
-        m0=cdm.nfw_scale_mass(mass, c),
-        rt_kpc_r50=cdm.truncation_radius(mass, np.full(mass.shape, 50.0)),
+        rs_kpc=subhalos.nfw_scale_radius(mass, c, z, model),
+        m0=subhalos.nfw_scale_mass(mass, c),
+        rt_kpc_r50=subhalos.truncation_radius(mass, np.full(mass.shape, 50.0)),
+    )
+
+
+@pytest.mark.parametrize("entry", entries("wdm"))
+def test_warm_dark_matter_suppression(entry):
+    mass = np.array(entry["out"]["m"])
+    m_hm = wdm.half_mode_mass(entry["params"]["m_kev"])
+    assert_meets(
+        entry,
+        m_hm=m_hm,
+        sub=wdm.subhalo_suppression(mass, m_hm),
+        field=wdm.field_suppression(mass, m_hm),
+        conc=wdm.concentration_factor(mass, m_hm, entry["params"]["z"]),
     )
 
 
@@ -299,7 +313,7 @@ def test_subhalo_number_and_mass_density(entry):
     args = (p["m_lo"], p["m_hi"], p["sigma_sub"], p["slope"], p["m_host"], p["z"])
     limits = (p["m_lo"], p["m_hi"], p["slope"])
     mean = base.power_law_moment(*limits, 1) / base.power_law_moment(*limits, 0)
-    number = cdm.number_density(*args)
+    number = subhalos.number_density(*args)
     assert_meets(entry, number_per_kpc2=number, mass_per_kpc2=number * mean)
 
 

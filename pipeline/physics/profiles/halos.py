@@ -335,9 +335,10 @@ def deflection_dual_isothermal(
     xp = namespace(x)
     dx, dy = x - center_x, y - center_y
     r2 = dx * dx + dy * dy
-    inner = 1.0 / (xp.sqrt(core**2 + r2) + core)
-    outer = 1.0 / (xp.sqrt(truncation**2 + r2) + truncation)
-    weight = theta_E**2 * (inner - outer) / (truncation - core)
+    c, t = xp.sqrt(core**2 + r2), xp.sqrt(truncation**2 + r2)
+    # Written so that nothing cancels, whatever the ratio of the two radii.
+    bracket = (truncation + core) / (t + c) + 1.0
+    weight = theta_E**2 * bracket / ((c + core) * (t + truncation))
     return weight * dx, weight * dy
 
 
@@ -358,5 +359,5 @@ def convergence_dual_isothermal(
     """
     xp = namespace(x)
     r2 = (x - center_x) ** 2 + (y - center_y) ** 2
-    bracket = 1.0 / xp.sqrt(core**2 + r2) - 1.0 / xp.sqrt(truncation**2 + r2)
-    return theta_E**2 / (2.0 * (truncation - core)) * bracket
+    c, t = xp.sqrt(core**2 + r2), xp.sqrt(truncation**2 + r2)
+    return 0.5 * theta_E**2 * (truncation + core) / ((t + c) * c * t)
