@@ -31,12 +31,16 @@ def read_rows(run: Path) -> list[Row]:
 
 
 class Journal:
-    """Writes the rows of a run; rows after ``step`` (of a session that was killed) are dropped."""
+    """Writes the rows of a run that has finished ``n_epochs`` epochs in ``step`` steps.
 
-    def __init__(self, run: Path, step: int) -> None:
+    Rows of later epochs were written by a session that was killed before it saved its state; they
+    are dropped, since those epochs are trained again.
+    """
+
+    def __init__(self, run: Path, n_epochs: int, step: int) -> None:
         self._run = run
         self._step = step
-        self._rows = [row for row in read_rows(run) if (row["step"] or 0) <= step]
+        self._rows = [row for row in read_rows(run) if (row["epoch"] or 0) <= n_epochs]
         self._writer: SummaryWriter | None = None
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -34,6 +35,11 @@ logger = get_logger("training")
 CHECK_EVERY = 20
 #: Images of a bad batch named in the error.
 NAMED_IMAGES = 8
+#: What to do when numbers are lost.
+ADVICE = (
+    "the best weights so far are kept. Lower optimiser.learning_rate or optimiser.clip, or look "
+    "for faulty images"
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is no longer finite.
+        If the loss, or an answer on the validation split, is no longer finite.
     """
     minutes = parts.config.max_minutes
     clock = Clock(
@@ -207,8 +213,8 @@ class LossWatch:
                 f"the loss became {values[bad[0]].item()} at step {step} (epoch "
                 f"{self._position.epoch + 1}), in the batch of images {named}"
                 + (", ..." if len(indices) > NAMED_IMAGES else "")
-                + "; the best weights so far are kept. Lower optimiser.learning_rate or "
-                "optimiser.clip, or look at these images"
+                + "; "
+                + ADVICE
             )
         # One by one: the sum must not depend on where the checks fall.
         for value in values.tolist():
@@ -226,6 +232,11 @@ def _evaluate(
     """Judge the network on the validation split, write a row, keep it if it is the best."""
     trained = clock.elapsed
     found = split_outputs(parts.judged, parts.val, parts.accelerator.device)
+    if not np.isfinite(found.outputs.values).all():
+        raise TrainingError(
+            f"after step {position.step} (epoch {position.epoch + 1}) the network's answers on "
+            "the validation split are no longer finite; " + ADVICE
+        )
     metrics = parts.task.metrics(found.outputs, parts.task.uncalibrated)
     value = metrics[parts.task.monitor]
     is_best = _is_better(value, position.best, parts.task.higher_is_better)

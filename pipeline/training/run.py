@@ -30,7 +30,7 @@ from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
 from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
 from pipeline.training.journal import Journal
-from pipeline.training.loop import Parts, train
+from pipeline.training.loop import ADVICE, Parts, train
 from pipeline.training.optimiser import averaged, make_optimiser
 from pipeline.training.outputs import SplitOutputs
 from pipeline.training.state import Identity, Learner, Position, restore, save_state
@@ -105,7 +105,7 @@ def run_training(
     use_available_cores()
     session = Session(config, dataset, out, Accelerator(device, config.precision))
     position = session.start(state)
-    with Journal(out, position.step) as journal:
+    with Journal(out, position.epoch, position.step) as journal:
         train(
             session.parts(journal),
             position,
@@ -205,7 +205,9 @@ class Session:
         )
 
     def save(self, position: Position) -> None:
-        """Write the resume state."""
+        """Write the resume state, unless the weights are lost."""
+        if not all(torch.isfinite(weight).all() for weight in self.network.parameters()):
+            raise TrainingError(f"step {position.step} left weights that are not finite; {ADVICE}")
         save_state(self.out, self.identity, position, self.learner)
 
     def keep(
