@@ -177,7 +177,12 @@ def _read_table(path: Path) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:  
         raise ValueError(f"suffix {path.suffix!r}; known: {', '.join(formats)}, .parquet")
     table = AstropyTable.read(path, format=formats[path.suffix])
     rows = [{name: _plain(row[name]) for name in table.colnames} for row in table]
-    return rows, table.meta
+    if path.suffix != ".csv":
+        return rows, table.meta
+    for row in rows:  # CSV has no types and no header
+        row["path"] = str(row["path"])
+        row["trusted"] = row.get("trusted") == "True"
+    return rows, {"checkpoint_sha256": rows[0].get("checkpoint_sha256")} if rows else {}
 
 
 def _read_parquet(path: Path) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:  # Any: as in Row
