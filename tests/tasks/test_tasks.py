@@ -90,3 +90,34 @@ def test_fitted_target_has_zero_mean_and_unit_spread():
 def test_target_without_values_is_refused_by_name():
     with pytest.raises(ConfigError, match="'axion_mass': 0 training images"):
         fit_target("axion_mass", "eV", "log10", np.full(5, np.nan))
+
+
+def test_regression_learns_nothing_from_images_without_a_value():
+    built = task("regression")
+    features = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    mass = torch.tensor([[1e-22], [torch.nan], [3e-23], [torch.nan]])
+    labels = torch.zeros(4, dtype=torch.int64)
+    whole = built.loss(built.head(features), labels, mass)
+    kept = built.loss(built.head(features[::2]), labels[::2], mass[::2])
+    torch.testing.assert_close(whole, kept)
+    empty = built.loss(built.head(features), labels, torch.full((4, 1), torch.nan))
+    empty.backward()
+    assert empty.item() == 0.0
+    assert torch.isfinite(built.head.weight.grad).all()
+
+
+def test_regression_answers_in_the_unit_of_the_truth_and_covers_it():
+    built = task("regression")
+    rng = np.random.default_rng(6)
+    log_mass = rng.normal(-23.0, 0.4, size=4000)
+    # outputs that are off by 0.1 dex but claim 0.2 dex
+    z = (log_mass + rng.normal(0, 0.1, 4000) + 23.0) / 0.4
+    values = np.stack([z, np.full(4000, np.log(0.2 / 0.4))], axis=1)
+    made = Outputs(values, np.zeros(4000, np.int64), 10.0 ** log_mass[:, None], np.arange(4000))
+    calibration = built.calibrate(made)
+    assert_allclose(calibration["std_factor"], 0.5, rtol=0.03)
+    assert_allclose(built.answer(values, calibration).target_std, 0.1, rtol=0.03)
+    metrics = built.metrics(made, calibration)
+    assert_allclose(metrics["mae_dex"], 0.1 * np.sqrt(2 / np.pi), rtol=0.05)
+    # 4 standard errors of 4000 binomial trials
+    assert abs(metrics["coverage_68"] - 0.68) < 0.03 and abs(metrics["coverage_90"] - 0.9) < 0.02

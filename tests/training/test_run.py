@@ -20,7 +20,9 @@ from pipeline.core.errors import (
     OutputError,
     TrainingError,
 )
+from pipeline.dataset.store import open_dataset
 from pipeline.training import run as run_module
+from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
 from pipeline.training.state import read_state, save_state
 
@@ -212,6 +214,7 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from pipeline.training.config import load_training_config
+from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
 config = load_training_config({config!r})
 run_training(config, Path({data!r}), Path({out!r}), device="cpu", save_every=0.0)
@@ -240,3 +243,17 @@ def test_kill_minus_nine_and_resume_give_the_bits_of_an_unbroken_run(data, tmp_p
     assert run_training(config, data, tmp_path / "killed", device="cpu").resumed
     run_training(config, data, tmp_path / "whole", device="cpu")
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_axion_mass_is_learnt_from_the_images_that_have_one(data, tmp_path):
+    config = tiny_training(task="regression", epochs=2)
+    summary = run_training(config, data, tmp_path / "run", device="cpu")
+    assert summary.metric == "mae_dex" and 0.0 < summary.best_metric < 2.0
+    run = load_run(tmp_path / "run", task="regression")
+    dataset = open_dataset(data)
+    predicted = run.predict(dataset.read_images(dataset.indices("test")[:4]))
+    assert predicted.class_probability is None
+    assert predicted.target_mean.shape == predicted.target_std.shape == (4, 1)
+    assert ((predicted.target_mean > -26) & (predicted.target_mean < -20)).all()  # log10 of eV
+    with pytest.raises(CheckpointError, match="for 'regression', needed is 'classification'"):
+        evaluate_run(tmp_path / "run", data, device="cpu")
