@@ -177,7 +177,7 @@ def _read_table(path: Path) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:  
         raise ValueError(f"suffix {path.suffix!r}; known: {', '.join(formats)}, .parquet")
     table = AstropyTable.read(path, format=formats[path.suffix])
     rows = [{name: _plain(row[name]) for name in table.colnames} for row in table]
-    if path.suffix != ".csv":
+    if path.suffix != ".csv" or "path" not in table.colnames:
         return rows, table.meta
     for row in rows:  # CSV has no types and no header
         row["path"] = str(row["path"])
