@@ -213,8 +213,8 @@ def _choose(hdus: list[_Hdu], wanted: str | None, bands: tuple[str, ...]) -> tup
         raise _reject(RejectReason.WRONG_SHAPE, f"HDU {sky[0].label} has one axis, no picture")
     best = min(_rank(item) for item in flat)
     leaders = [item for item in flat if _rank(item) == best]
-    for tokens in (*({band.upper()} for band in bands), {"VIS"}):
-        matching = [item for item in leaders if _words(item) & tokens]
+    for band in (*bands, "VIS"):  # VIS: of many bands, the one a lens is best resolved in
+        matching = [item for item in leaders if _words(item) & _split(band)]
         if len(leaders) > 1 and len(matching) == 1:
             leaders = matching
     if len(leaders) > 1:
@@ -227,7 +227,11 @@ def _choose(hdus: list[_Hdu], wanted: str | None, bands: tuple[str, ...]) -> tup
 
 def _words(item: _Hdu) -> set[str]:
     band = item.cards.text("FILTER") or ""
-    return set(re.split(r"[^A-Z0-9]+", f"{item.extname} {band.upper()}"))
+    return _split(f"{item.extname} {band}")
+
+
+def _split(text: str) -> set[str]:
+    return set(re.split(r"[^A-Z0-9]+", text.upper())) - {""}
 
 
 def _is_auxiliary(item: _Hdu) -> bool:

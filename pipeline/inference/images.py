@@ -142,12 +142,12 @@ def _read_bytes(path: Path) -> bytes:
         raise _unreadable(error.strerror or str(error)) from error
     except ValueError as error:  # a null byte in the name
         raise _unreadable(str(error)) from error
-    if not content:
-        raise _unreadable("empty file")
     return content
 
 
 def _unpack(stored: bytes) -> bytes:
+    if not stored:
+        raise _unreadable("empty file")
     if stored[:2] == b"\x1f\x8b":
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=io.BytesIO(stored)))
     elif stored[:3] == b"BZh":
