@@ -41,8 +41,6 @@ from pipeline.physics.scene import Scene, draw_scene, truth_columns
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
-#: Images rendered in one call of the engine; bounds memory, never the result.
-RENDER_BATCH = 500
 #: Seconds between two looks at the workers' counter.
 POLL_SECONDS = 0.25
 #: Libraries that start their own threads; each worker is one core.
@@ -138,8 +136,8 @@ def make_shard(
     columns = list(truth_columns(config.scenes))
     images = np.empty((len(index), len(config.bands), config.n_pix, config.n_pix), np.float32)
     truth = np.empty((len(columns), len(index)))
-    for first in range(0, len(index), RENDER_BATCH):
-        part = slice(first, min(first + RENDER_BATCH, len(index)))
+    for first in range(0, len(index), engine.batch):
+        part = slice(first, min(first + engine.batch, len(index)))
         scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index[part]]
         images[part] = observe(config, engine, scenes)
         truth[:, part] = np.array([[s.truth[name] for s in scenes] for name in columns])

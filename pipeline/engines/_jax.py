@@ -56,6 +56,7 @@ class JaxEngine:
     """
 
     name = "jax"
+    batch = 500
 
     def __init__(self, precision: str = "float32", batch_size: int = 8) -> None:
         self._dtype = np.dtype(precision)
@@ -177,6 +178,10 @@ def _light(
     return columns
 
 
+#: XLA may not fuse across it; jax gives it no types.
+_barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
+
+
 @functools.lru_cache(maxsize=256)
 def _compiled(
     shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: str
@@ -187,10 +192,10 @@ def _compiled(
 
     def render(columns: Columns) -> jax.Array:
         # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
-        alpha_x, alpha_y = jax.lax.optimization_barrier(_deflection(shape, columns, x, y))
+        alpha_x, alpha_y = _barrier(_deflection(shape, columns, x, y))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
         light = light + _brightness(columns["lens_light"], shape.n_lens_light, x, y)
-        light = jax.lax.optimization_barrier(light)
+        light = _barrier(light)
         bands = jnp.broadcast_to(light, (len(psfs), *x.shape))
         return jnp.stack([blur(band) for blur, band in zip(blurs, bands, strict=True)])
 

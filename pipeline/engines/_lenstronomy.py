@@ -144,6 +144,7 @@ class LenstronomyEngine:
     """Renders scenes through lenstronomy's profiles; grids and PSFs are built once."""
 
     name = "lenstronomy"
+    batch = 50
 
     def __init__(self) -> None:
         self._profiles = {name: make() for name, (make, _) in _TABLE.items()}

@@ -16,9 +16,17 @@ ENGINES = Family("engine", "pipeline.engines")
 
 
 class Engine(Protocol):
-    """Renders scenes."""
+    """Renders scenes.
+
+    Attributes
+    ----------
+    name : str
+    batch : int
+        Scenes worth handing over at once: bounds memory and paces progress, never the result.
+    """
 
     name: str
+    batch: int
 
     def render(
         self, scenes: Sequence[Scene], grid: Grid, instruments: tuple[Instrument, ...]
