@@ -14,6 +14,7 @@ RANKS = {
     "physics": 1,
     "statistics": 1,
     "engines": 2,
+    "detectability": 2.5,
     "dataset": 3,
     "models": 4,
     "tasks": 4,
