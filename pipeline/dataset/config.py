@@ -38,6 +38,10 @@ def _instrument(value: object) -> object:
 InstrumentField = Annotated[Instrument, BeforeValidator(_instrument)]
 
 
+#: Keys that decide no byte of an image.
+NOT_HASHED = ("n_images", "description", "leak_exemptions")
+
+
 class DatasetConfig(StrictModel):
     """Everything that decides the value of a byte of a dataset, and how many images it has."""
 
@@ -50,6 +54,7 @@ class DatasetConfig(StrictModel):
     supersample: int = Field(2, gt=0, le=16)
     instruments: tuple[InstrumentField, ...] = Field(min_length=1)
     splits: Splits = Splits()
+    leak_exemptions: dict[str, str] = {}  # class -> why its shape may tell it from the smooth one
     scenes: SceneConfig
 
     @model_validator(mode="after")
@@ -60,6 +65,14 @@ class DatasetConfig(StrictModel):
         bands = self.bands
         if len(set(bands)) < len(bands):
             raise ValueError(f"instruments must have different names, found {list(bands)}")
+        return self
+
+    @model_validator(mode="after")
+    def _exempt_classes_exist(self) -> Self:
+        unknown = sorted(set(self.leak_exemptions) - set(self.class_names))
+        if unknown:
+            known = ", ".join(self.class_names)
+            raise ValueError(f"leak_exemptions: no class {', '.join(unknown)}; classes: {known}")
         return self
 
     @property
@@ -90,7 +103,7 @@ class DatasetConfig(StrictModel):
     @property
     def sha256(self) -> str:
         """Hash of what decides image i: everything but the number of images and the prose."""
-        data = {k: v for k, v in dump(self).items() if k not in ("n_images", "description")}
+        data = {k: v for k, v in dump(self).items() if k not in NOT_HASHED}
         return sha256_hex(canonical_json(data))
 
 

@@ -28,7 +28,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.files import PARTIAL, atomic_folder
 from pipeline.core.provenance import package_versions, sha256_hex
-from pipeline.dataset.config import DatasetConfig
+from pipeline.dataset.config import NOT_HASHED, DatasetConfig
 from pipeline.dataset.layout import (
     DIGEST_BYTES,
     FORMAT,
@@ -393,7 +393,7 @@ def _differences(old: Any, new: Any, prefix: str = "") -> Iterable[str]:
     """Key paths where two plain trees differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
-            if key in ("n_images", "description") and not prefix:
+            if key in NOT_HASHED and not prefix:
                 continue
             yield from _differences(old.get(key), new.get(key), f"{prefix}{key}.")
     elif old != new:

@@ -160,12 +160,16 @@ class Scene:
 
 def truth_columns(config: SceneConfig) -> dict[str, TruthColumn]:
     """Columns of every scene's truth under ``config``, in a fixed order."""
-    columns = {**_HOST_TRUTH, **macro.TRUTH, **_PLACE_TRUTH}
-    columns.update(SOURCES.load(_kind(config.source)).TRUTH)
-    columns.update(_CLASS_TRUTH)
+    columns = {**nuisance_columns(config), **_CLASS_TRUTH}
     for block in config.classes.values():
         columns.update(SUBSTRUCTURE.load(_kind(block.substructure)).TRUTH)
     return columns
+
+
+def nuisance_columns(config: SceneConfig) -> dict[str, TruthColumn]:
+    """Columns of the truth that no class may touch: lens and source."""
+    source = SOURCES.load(_kind(config.source)).TRUTH
+    return {**_HOST_TRUTH, **macro.TRUTH, **_PLACE_TRUTH, **source}
 
 
 def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | None = None) -> Scene:
