@@ -90,7 +90,7 @@ class JaxEngine:
         padded = scenes + [scenes[-1]] * (self._batch_size - len(scenes))
         columns = pack(padded, shape, instruments, self._dtype)
         psfs = tuple(i.psf for i in instruments)
-        render = _compiled(shape, grid, psfs, self._dtype.name)
+        render = batch_renderer(shape, grid, psfs, self._dtype.name)
         return np.asarray(render(columns), np.float64)[: len(scenes)]
 
 
@@ -183,10 +183,13 @@ _barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(
+def batch_renderer(
     shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: str
 ) -> Callable[[Columns], jax.Array]:
-    """Compiled function of a batch's columns; one per shape, kept."""
+    """Compiled function of a batch's columns (see :func:`pack`); one per shape, kept.
+
+    Differentiable by JAX. Returns images (B, C, H, W), electron/s.
+    """
     x, y = (jnp.asarray(axis, dtype) for axis in grid.rays())
     blurs = [_blur(psf, grid, dtype) for psf in psfs]
 
