@@ -54,7 +54,7 @@ class DatasetConfig(StrictModel):
     supersample: int = Field(2, gt=0, le=16)
     instruments: tuple[InstrumentField, ...] = Field(min_length=1)
     splits: Splits = Splits()
-    leak_exemptions: dict[str, str] = {}  # class -> why its shape may tell it from the smooth one
+    leak_exemptions: dict[str, str] = Field(default_factory=dict)  # class -> why set B may tell it
     scenes: SceneConfig
 
     @model_validator(mode="after")
