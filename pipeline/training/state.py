@@ -5,6 +5,7 @@ random state to save. ``state.pt`` holds all that a resume needs; ``last/weights
 the same network for other readers.
 """
 
+import io
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import nn
 from pipeline.checkpoint.network import plain_state
 from pipeline.checkpoint.spec import LAST_FOLDER, STATE_FILE, WEIGHTS_FILE
 from pipeline.core.errors import CheckpointError
-from pipeline.core.files import atomic_path, atomic_write
+from pipeline.core.files import atomic_write
 
 FORMAT = "deeplense-training-state"
 FORMAT_VERSION = 1
@@ -83,8 +84,10 @@ def save_state(run: Path, identity: Identity, position: Position, learner: Learn
     }
     weights = save_tensors(plain_state(learner.network.state_dict()), metadata={"format": "pt"})
     atomic_write(run / LAST_FOLDER / WEIGHTS_FILE, weights)
-    with atomic_path(state_path(run)) as temporary:
-        torch.save(content, temporary)
+    # Through memory: torch reports a full disk as a RuntimeError, a file write as an OSError.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    atomic_write(state_path(run), buffer.getvalue())
 
 
 def read_state(run: Path) -> dict[str, Any]:  # Any: tensors and plain values

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -146,6 +147,19 @@ def test_output_below_a_file_and_missing_data_are_named(data, tmp_path):
     with pytest.raises(DatasetNotFoundError, match=r"none\.zarr"):
         run_training(tiny_training(), tmp_path / "none.zarr", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_full_disk_is_named_and_harms_no_earlier_run(data, whole, tmp_path):
+    before = files(whole)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="cannot be written"):
+            run_training(tiny_training(), data, tmp_path / "run", device="cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files(whole) == before
+    assert run_training(tiny_training(), data, tmp_path / "run", device="cpu").epochs == 3
 
 
 def test_image_size_that_the_model_cannot_take_is_refused(data, tmp_path):
