@@ -1,0 +1,154 @@
+"""The Jacobian against differences of scenes that were changed by hand; widths against priors."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.dataset.config import DatasetConfig, load_dataset_config
+from pipeline.detectability.jacobian import BATCH_SIZE, jacobians
+from pipeline.detectability.nuisances import PriorWidths, nuisance_names, nuisance_values
+from pipeline.engines._jax import JaxEngine
+from pipeline.physics.components import LightComponent, MassComponent
+from pipeline.physics.geometry import axis_ratio_angle, ellipticity
+from pipeline.physics.scene import Scene, draw_scene, smooth_twin
+
+ENGINE = JaxEngine("float64", 2)
+CLUMPY = (
+    "scenes.source={kind: clumpy, magnitude: 21.0, r_eff: 0.15, n: 1.0, shape: {e1: 0.1, e2: 0.0}}"
+)
+MACRO = (
+    "theta_E: 1.0, slope: 2.1, shape: {q: 0.7, phi: 0.4}, shear: {gamma1: 0.03, gamma2: 0.02}, "
+    "center_x: 0.02, center_y: 0.01"
+)
+
+
+def changed(scene: Scene, name: str, step: float) -> Scene:
+    """The scene with one nuisance moved, by the rules of the specification."""
+    ellipsoid, shear = (dict(component.params) for component in scene.macro)
+    sources = [(dict(c.params), np.array(c.magnitude)) for c in scene.source]
+    galaxy = sources[0][0]
+    if name in ("theta_E", "slope"):
+        ellipsoid[name] += step
+    elif name in ("e1", "e2"):
+        e = np.array(ellipticity(ellipsoid["q"], ellipsoid["phi"]))
+        e[int(name[1]) - 1] += step
+        q, phi = axis_ratio_angle(*e)
+        ellipsoid["q"], ellipsoid["phi"] = float(q), float(phi)
+    elif name.startswith("center"):
+        for params in (ellipsoid, shear, *(s[0] for s in sources)):
+            params[name] += step
+    elif name.startswith("gamma"):
+        shear[name] += step
+    elif name in ("source_x", "source_y"):
+        for params, _ in sources:
+            params[f"center_{name[-1]}"] += step
+    elif name == "ln_flux":
+        sources = [(p, m - 2.5 / math.log(10.0) * step) for p, m in sources]
+    elif name == "ln_r_eff":
+        galaxy["r_eff"] *= math.exp(step)
+    elif name.startswith("ln_clump"):
+        k = int(name.rsplit("_", 1)[1])
+        if k < len(sources):
+            sources[k] = (sources[k][0], sources[k][1] - 2.5 / math.log(10.0) * step)
+    else:
+        galaxy[name.removeprefix("source_")] += step
+    masses = tuple(
+        MassComponent(c.profile, c.z, params)
+        for c, params in zip(scene.macro, (ellipsoid, shear), strict=True)
+    )
+    light = tuple(LightComponent("sersic", params, magnitude) for params, magnitude in sources)
+    return dataclasses.replace(scene, macro=masses, source=light)
+
+
+def check(config: DatasetConfig, n_scenes: int) -> None:
+    twins = [smooth_twin(draw_scene(config.scenes, 3, i, "subhalo")) for i in range(n_scenes)]
+    seen = 0
+    for batch in jacobians(twins, config.grid, config.instruments):
+        seen += len(batch.positions)
+        for k, name in enumerate(batch.names):
+            sides = [
+                ENGINE.render(
+                    [changed(twins[i], name, step) for i in batch.positions],
+                    config.grid,
+                    config.instruments,
+                )
+                for step in (1e-5, -1e-5)
+            ]
+            numeric = (sides[0] - sides[1]) / 2e-5
+            scale = np.abs(numeric).max() + 1e-12
+            np.testing.assert_allclose(
+                # A round clump is differentiated at an ellipticity of 1e-6: a few 1e-6 in its wings.
+                batch.values[..., k],
+                numeric,
+                rtol=2e-5,
+                atol=2e-6 * scale,
+                err_msg=name,
+            )
+    assert seen == n_scenes
+
+
+def test_every_column_is_the_derivative_of_the_image(config: DatasetConfig) -> None:
+    check(config, BATCH_SIZE + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [f"scenes.macro={{profile: epl, {MACRO}}}"],
+        [CLUMPY],
+        ["instruments=[hst_acs_f814w, hst_acs_f814w_deep]"],
+    ],
+)
+def test_other_shapes_of_scene_are_differentiated_too(overrides: list[str]) -> None:
+    check(load_dataset_config("demo", ["n_pix=24", *overrides]), 2)
+
+
+def test_round_lenses_have_finite_derivatives(config: DatasetConfig) -> None:
+    round_config = load_dataset_config(
+        "demo", ["n_pix=24", "scenes.macro.shape={e1: 0.0, e2: 0.0}"]
+    )
+    twin = smooth_twin(draw_scene(round_config.scenes, 0, 0, "vortex"))
+    (batch,) = jacobians([twin], round_config.grid, round_config.instruments)
+    assert np.all(np.isfinite(batch.values))
+    assert np.all(np.any(batch.values != 0.0, axis=(0, 1, 2, 3)))
+
+
+def test_names_are_those_of_the_specification(config: DatasetConfig) -> None:
+    assert len(nuisance_names(draw_scene(config.scenes, 0, 0, "vortex"))) == 14
+    power_law = load_dataset_config("demo", ["scenes.macro.profile=epl"])
+    assert len(nuisance_names(draw_scene(power_law.scenes, 0, 0, "vortex"))) == 15
+
+
+def test_substructure_changes_no_nuisance(config: DatasetConfig) -> None:
+    values = [nuisance_values(draw_scene(config.scenes, 0, 0, c)) for c in config.class_names]
+    assert values[0] == values[1] == values[2]
+
+
+def test_widths_are_the_spreads_of_the_priors(config: DatasetConfig) -> None:
+    widths = PriorWidths(config.scenes)
+    scenes, n = config.scenes, 2000
+    assert scenes.macro.theta_E is not None
+    source = scenes.source
+    exact = {
+        "theta_E": scenes.macro.theta_E.std(),
+        "center_x": scenes.macro.center_x.std(),
+        "source_n": source.n.std(),  # type: ignore[attr-defined]
+        "source_e1": source.shape.e1.std(),  # type: ignore[attr-defined]
+        "ln_flux": source.magnitude.std() * 0.4 * math.log(10.0),  # type: ignore[attr-defined]
+        "source_x": 0.1 / 2.0,  # of a disc of radius 0.1 theta_E, theta_E close to 1
+    }
+    for name, width in exact.items():
+        (found,) = widths.of([name])
+        assert found == pytest.approx(width, rel=5.0 / math.sqrt(2 * n)), name
+
+
+def test_fixed_parameters_have_no_width() -> None:
+    legacy = load_dataset_config("legacy_model_ii").scenes
+    names = nuisance_names(draw_scene(legacy, 0, 0, "no"))
+    widths = dict(zip(names, PriorWidths(legacy, 200).of(names), strict=True))
+    free = {name for name, width in widths.items() if width > 0}
+    assert free == {"source_x", "source_y"}
+    assert widths["source_x"] == pytest.approx(0.35 / math.sqrt(3.0), rel=0.1)
