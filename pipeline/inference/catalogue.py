@@ -1,20 +1,12 @@
-"""The scores table: one row per file, its columns and units, and writers by suffix.
+"""The scores table: one row per file, its columns and their units."""
 
-A table never holds a clock or a host; its header names the checkpoint that made it, so equal inputs
-give equal tables. CSV has no header: there the checkpoint is one more column.
-"""
-
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.core.errors import ConfigError, MissingExtraError
-from pipeline.core.files import atomic_path
 from pipeline.inference.images import Rejection
 from pipeline.inference.prepare import Prepared
 from pipeline.inference.search import printable
@@ -22,8 +14,6 @@ from pipeline.inference.search import printable
 if TYPE_CHECKING:
     from pipeline.tasks.base import Prediction, TargetTransform
 
-#: Suffixes a table can be written under.
-FORMATS = (".ecsv", ".fits", ".csv", ".parquet")
 #: Novelty above which an image is foreign: one validation image in a hundred lies further out.
 OOD_NOVELTY = 0.99
 #: Flags that take the trust out of a score.
@@ -116,22 +106,34 @@ class Catalogue:
         """All rows as an ``astropy.table.Table`` with units, descriptions and ``meta``."""
         from astropy.table import MaskedColumn, Table  # type: ignore[import-untyped]
 
-        scored = self.columns["scored"]
         table = Table(meta=dict(meta))
         for name, (unit, description) in self._layout().items():
-            if name == "path":
-                data, mask = np.array(self.names, dtype=str), np.zeros(len(scored), bool)
-            elif name == "status":
-                data, mask = np.where(scored, "scored", "rejected"), np.zeros(len(scored), bool)
-            elif isinstance(self.columns[name], list):
-                values = self.columns[name]
-                mask = np.array([value is None for value in values], bool)
-                data = np.array(["" if value is None else value for value in values], dtype=str)
-            else:
-                data = self.columns[name]
-                mask = ~scored if data.dtype == bool else ~np.isfinite(data)
-            table[name] = MaskedColumn(data, mask=mask, unit=unit, description=description)
+            values, mask = self._values(name)
+            if isinstance(values, list):
+                values = np.array(["" if v is None else v for v in values], dtype=str)
+            table[name] = MaskedColumn(values, mask=mask, unit=unit, description=description)
         return table
+
+    def rows(self) -> Iterator[list[Any]]:
+        """Rows of the table one by one, None where a value is missing."""
+        columns = [self._values(name) for name in self._layout()]
+        for row in range(len(self.names)):
+            yield [None if mask[row] else _plain(values[row]) for values, mask in columns]
+
+    def header(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table
+        """Table of the same columns without rows."""
+        return Catalogue((), self.class_names, self.targets).table(meta)
+
+    def _values(self, name: str) -> tuple[Any, np.ndarray]:
+        """Values of a column, and where they are missing."""
+        scored: np.ndarray = self.columns["scored"]
+        if name in ("path", "status"):
+            values = list(self.names) if name == "path" else np.where(scored, "scored", "rejected")
+            return values, np.zeros(len(scored), bool)
+        values = self.columns[name]
+        if isinstance(values, list):
+            return values, np.array([value is None for value in values], bool)
+        return values, ~scored if values.dtype == bool else ~np.isfinite(values)
 
     def _layout(self) -> dict[str, tuple[str | None, str]]:
         """Unit and description of every column, in order."""
@@ -159,6 +161,10 @@ class Catalogue:
         }
 
 
+def _plain(value: Any) -> Any:  # numpy scalars to Python's
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _target_columns(target: "TargetTransform") -> dict[str, tuple[str | None, str]]:
     name, unit = target.name, target.unit or None
     if target.function == "log10":
@@ -179,83 +185,3 @@ def _target_values(
     mean, std = np.round(mean, DECIMALS), np.round(std, DECIMALS)
     values = (10.0**mean, mean, std) if target.function == "log10" else (mean, std)
     return dict(zip(_target_columns(target), values, strict=True))
-
-
-def require_format(out: Path) -> str:
-    """Suffix of ``out`` if a table can be written there.
-
-    Raises
-    ------
-    ConfigError
-        For any other suffix.
-    MissingExtraError
-        For ``.parquet`` without pyarrow.
-    """
-    suffix = out.suffix.lower()
-    if suffix not in FORMATS:
-        raise ConfigError(
-            f"{out}: cannot write a table with suffix {suffix or 'none'!r}; "
-            f"known: {', '.join(FORMATS)}"
-        )
-    if suffix == ".parquet":
-        _pyarrow()
-    return suffix
-
-
-def write_table(table: Any, out: Path) -> None:  # an astropy Table
-    """Write a scores table, whole or not at all, in the format of ``out``'s suffix."""
-    suffix = require_format(out)
-    with atomic_path(out) as temporary:
-        if suffix == ".ecsv":
-            table.write(temporary, format="ascii.ecsv")
-        elif suffix == ".csv":
-            plain = table.copy()
-            plain["checkpoint_sha256"] = table.meta["checkpoint_sha256"]
-            plain.write(temporary, format="ascii.csv")
-        elif suffix == ".fits":
-            _for_fits(table).write(temporary, format="fits")
-        else:
-            _write_parquet(table, temporary)
-
-
-def _for_fits(table: Any) -> Any:  # astropy Tables
-    """Copy that FITS can hold: ASCII text, no masked booleans, keywords of eight letters."""
-    plain = table.copy()
-    for name in table.colnames:
-        if table[name].dtype.kind == "U":
-            ascii_text = np.char.encode(table[name].filled(""), "ascii", "backslashreplace")
-            plain.replace_column(name, type(table[name])(ascii_text, name=name))
-        elif table[name].dtype.kind == "b":
-            plain.replace_column(name, type(table[name])(table[name].filled(False), name=name))
-        plain[name].description = table[name].description
-    meta = table.meta
-    plain.meta = {
-        "CKPTSHA": meta["checkpoint_sha256"],
-        "NFILES": meta["files"],
-        "NSCORED": meta["scored"],
-        "NREJECT": meta["rejected"],
-        "VERSIONS": json.dumps(meta["versions"]),
-    }
-    return plain
-
-
-def _write_parquet(table: Any, path: Path) -> None:  # an astropy Table
-    pyarrow, parquet = _pyarrow()
-    arrays = {
-        name: pyarrow.array(np.asarray(table[name].data.data), mask=np.asarray(table[name].mask))
-        for name in table.colnames
-    }
-    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit}
-    meta = {"deeplense": json.dumps({**table.meta, "units": units}, ensure_ascii=False)}
-    parquet.write_table(pyarrow.table(arrays).replace_schema_metadata(meta), path)
-
-
-def _pyarrow() -> tuple[Any, Any]:  # pyarrow carries no types
-    try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError(
-            "writing .parquet needs pyarrow: pip install 'deeplense-pipeline[parquet]'"
-        ) from error
-    return pyarrow, pyarrow.parquet

@@ -11,11 +11,12 @@ import numpy as np
 from pipeline.core.files import require_writable_parent
 from pipeline.core.logs import get_logger, progress
 from pipeline.core.provenance import package_versions
-from pipeline.inference.catalogue import Catalogue, require_format, write_table
+from pipeline.inference.catalogue import Catalogue
 from pipeline.inference.images import Rejection
 from pipeline.inference.prepare import Prepared, Target
 from pipeline.inference.readers import Outcome, default_workers, read_all
 from pipeline.inference.search import Search, find_images
+from pipeline.inference.writers import require_format, write_catalogue
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.load import Run
@@ -87,7 +88,7 @@ def run_scoring(
     loaded = load_run(run, device=device)
     catalogue = _score(loaded, search, workers=workers, batch_size=batch_size, hdu=hdu)
     if out is not None:
-        write_table(catalogue.table(_meta(loaded, search, catalogue)), Path(out))
+        write_catalogue(catalogue, _meta(loaded, search, catalogue), Path(out))
     return _summary(catalogue, time.perf_counter() - start, out)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import runpy
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,24 @@ def test_a_folder_of_bad_files_only_still_gives_a_table(run_folder, tmp_path):
     summary = run_scoring(run_folder, [tmp_path / "bad"], tmp_path / "s.csv")
     assert (summary.scored, summary.rejected) == (0, 1)
     assert (tmp_path / "s.csv").read_text().splitlines()[0].startswith("path,hdu,")
+
+
+def test_memory_does_not_grow_with_the_images(run_folder, folder, tmp_path):
+    def peak(n_files: int) -> int:
+        many = tmp_path / str(n_files)
+        many.mkdir()
+        for i in range(n_files):
+            (many / f"{i}.fits").hardlink_to(folder / "a.fits")
+        tracemalloc.start()
+        summary = run_scoring(run_folder, [many], tmp_path / "s.ecsv", batch_size=16)
+        _, top = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert summary.scored == n_files
+        return top
+
+    peak(20)  # imports
+    # one prepared image is 16 kB; a row may cost 2 kB
+    assert peak(220) - peak(40) < 180 * 2048
 
 
 def test_flags_decide_about_trust(run_folder, folder):
