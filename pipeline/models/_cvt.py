@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-from vit_pytorch.cvt import CvT
+from vit_pytorch.cvt import CvT  # type: ignore[import-untyped]
 
 from pipeline.models._backbone import Backbone
 

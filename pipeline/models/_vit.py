@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from vit_pytorch.vit import ViT
+from vit_pytorch.vit import ViT  # type: ignore[import-untyped]
 
 from pipeline.models._backbone import Backbone
 

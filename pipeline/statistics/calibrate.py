@@ -5,8 +5,8 @@ validation split (Guo et al. 2017); it changes no ranking and no decision.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+from scipy.special import log_softmax, softmax  # type: ignore[import-untyped]
 
 from pipeline.statistics.metrics import Floats, Labels
 

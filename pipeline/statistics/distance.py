@@ -35,7 +35,7 @@ class GaussianReference:
 
 def fit_reference(features: Floats) -> GaussianReference:
     """Mean and shrunk covariance of training features (N, F)."""
-    from sklearn.covariance import LedoitWolf
+    from sklearn.covariance import LedoitWolf  # type: ignore[import-untyped]
 
     features = np.asarray(features, dtype=np.float64)
     mean = features.mean(axis=0)

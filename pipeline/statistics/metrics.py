@@ -51,7 +51,7 @@ def auc_per_class(labels: Labels, probability: Floats) -> Floats:
     Floats, shape (K,)
         NaN for a class that no image, or every image, belongs to.
     """
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
     n_classes = probability.shape[1]
     result = np.full(n_classes, np.nan)

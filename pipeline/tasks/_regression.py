@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from scipy.special import erf
+from scipy.special import erf  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from pipeline.statistics.calibrate import fit_std_factor

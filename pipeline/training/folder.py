@@ -10,6 +10,8 @@ from pipeline.checkpoint.spec import (
     DATASET_FILE,
     LAST_FOLDER,
 )
+from pipeline.checkpoint.yaml_text import yaml_text
+from pipeline.core.config import StrictModel, dump
 from pipeline.core.errors import CheckpointError
 from pipeline.core.files import PARTIAL, atomic_write, require_writable_parent
 from pipeline.core.yaml_source import read_yaml
@@ -23,7 +25,9 @@ FIRST_FILES = {CONFIG_FILE, DATASET_FILE, LAST_FOLDER}
 NAMED_KEYS = 5
 
 
-def begin_or_resume(out: Path, identity: Identity, texts: Mapping[str, str]) -> Plain | None:
+def begin_or_resume(
+    out: Path, identity: Identity, contents: Mapping[str, StrictModel]
+) -> Plain | None:
     """Make a new run folder, or read the state of the one that is there.
 
     Parameters
@@ -31,8 +35,8 @@ def begin_or_resume(out: Path, identity: Identity, texts: Mapping[str, str]) -> 
     out : Path
     identity : Identity
         Of the configuration and dataset at hand.
-    texts : mapping of str to str
-        File names and contents that a new run folder starts with.
+    contents : mapping of str to StrictModel
+        Configurations that a new run folder starts with, by file name.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def begin_or_resume(out: Path, identity: Identity, texts: Mapping[str, str]) -> 
     """
     if state_path(out).is_file():
         state = read_state(out)
-        _require_same(out, identity, Identity(**state["identity"]), texts)
+        _require_same(out, identity, Identity(**state["identity"]), contents)
         for leftover in out.rglob(f".*{PARTIAL}"):
             leftover.unlink(missing_ok=True)
         return state
@@ -64,8 +68,8 @@ def begin_or_resume(out: Path, identity: Identity, texts: Mapping[str, str]) -> 
                 "choose another folder"
             )
     require_writable_parent(out / CONFIG_FILE)
-    for name, text in texts.items():
-        atomic_write(out / name, text)
+    for name, config in contents.items():
+        atomic_write(out / name, yaml_text(config))
     return None
 
 
@@ -78,28 +82,28 @@ def has_sound_checkpoint(out: Path) -> bool:
     return True
 
 
-def _require_same(out: Path, here: Identity, there: Identity, texts: Mapping[str, str]) -> None:
+def _require_same(
+    out: Path, here: Identity, there: Identity, contents: Mapping[str, StrictModel]
+) -> None:
     if here.dataset_sha256 != there.dataset_sha256:
         raise CheckpointError(
             f"{out}: holds a run on another dataset ({there.dataset_sha256[:12]}, here "
             f"{here.dataset_sha256[:12]}); choose another folder"
         )
     if here.config_sha256 != there.config_sha256:
-        found = _differences(out / CONFIG_FILE, texts[CONFIG_FILE])
+        found = _differences(out / CONFIG_FILE, contents[CONFIG_FILE])
         raise CheckpointError(
             f"{out}: holds a run of another configuration{found}; choose another folder, or go on "
             f"with the one in {out / CONFIG_FILE}"
         )
 
 
-def _differences(stored: Path, text: str) -> str:
+def _differences(stored: Path, config: StrictModel) -> str:
     """Keys whose values differ, as words; empty if the stored file cannot tell."""
-    from ruamel.yaml import YAML
-
     if not stored.is_file():
         return ""
     old = dict(_flat(read_yaml(stored)[0]))
-    new = dict(_flat(YAML(typ="safe", pure=True).load(text)))
+    new = dict(_flat(dump(config)))
     keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k) and k != "description"]
     said = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys[:NAMED_KEYS]]
     return f" ({'; '.join(said)})" if said else ""

@@ -1,12 +1,10 @@
 """Train a network on a dataset, or go on with a run that was interrupted."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from ruamel.yaml import YAML
 
 from pipeline.checkpoint.load import network_outputs
 from pipeline.checkpoint.network import Network, build_network
@@ -18,7 +16,6 @@ from pipeline.checkpoint.spec import (
     CheckpointSpec,
     finite,
 )
-from pipeline.core.config import StrictModel, dump
 from pipeline.core.errors import TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
@@ -96,8 +93,8 @@ def run_training(
     out = Path(out)
     dataset = open_dataset(data)
     identity = Identity(config.sha256, dataset.sha256)
-    texts = {CONFIG_FILE: yaml_text(config), DATASET_FILE: yaml_text(dataset.config)}
-    state = begin_or_resume(out, identity, texts)
+    contents = {CONFIG_FILE: config, DATASET_FILE: dataset.config}
+    state = begin_or_resume(out, identity, contents)
     if state is not None and state["position"]["finished"]:
         position = Position(**state["position"])
         logger.info("%s: already trained (%s); nothing to do", out, position.finished)
@@ -115,16 +112,6 @@ def run_training(
         )
     logger.info("%s: %s", out, position.finished)
     return _summary(out, position, resumed=state is not None, already_done=False)
-
-
-def yaml_text(config: StrictModel) -> str:
-    """Resolved configuration as YAML 1.2, every default written out."""
-    text = io.StringIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.dump(dump(config), text)
-    return text.getvalue()
 
 
 def _summary(out: Path, position: Position, *, resumed: bool, already_done: bool) -> TrainSummary:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pipeline.checkpoint.load import load_run
+from pipeline.checkpoint.yaml_text import yaml_text
 from pipeline.core.errors import (
     CheckpointError,
     ConfigError,
@@ -238,7 +239,7 @@ run_training(config, Path({data!r}), Path({out!r}), device="cpu", save_every=0.0
 @pytest.mark.slow
 def test_kill_minus_nine_and_resume_give_the_bits_of_an_unbroken_run(data, tmp_path):
     config = tiny_training(epochs=12)
-    (tmp_path / "config.yaml").write_text(run_module.yaml_text(config))
+    (tmp_path / "config.yaml").write_text(yaml_text(config))
     script = SCRIPT.format(
         root=str(Path(__file__).resolve().parents[2]),
         config=str(tmp_path / "config.yaml"),
