@@ -1,0 +1,187 @@
+"""Detectability of the substructure in simulated lenses.
+
+The signal is the difference between two noiseless images of one lens that share every nuisance; the
+noise is the exposure's at the smooth twin; the nuisances are linearised there (PHYSICS 8).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.detectability.dprime import DPrime, d_prime
+from pipeline.detectability.nuisances import PriorWidths
+from pipeline.physics.detector import legacy_count_moments, variance
+from pipeline.physics.geometry import Grid
+from pipeline.physics.instrument import Instrument
+from pipeline.physics.scene import Scene, SceneConfig, draw_scene, smooth_twin
+
+type Floats = NDArray[np.float64]
+
+#: Scenes whose images are held at once; bounds memory, never the result.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Which lenses are looked at, and with what."""
+
+    scenes: SceneConfig
+    seed: int
+    grid: Grid
+    instruments: tuple[Instrument, ...]
+
+    @property
+    def unmeasurable(self) -> str:
+        """Why d' is not defined for this telescope; "" where it is."""
+        names = [i.name for i in self.instruments if i.defects.noise_free]
+        return f"no noise to compare with: {', '.join(names)} is noise_free" if names else ""
+
+
+class Measure:
+    """Measures d' in scenes of one survey; keeps the prior widths and the engine.
+
+    Parameters
+    ----------
+    survey : Survey
+    """
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self._widths = PriorWidths(survey.scenes)
+
+    def __call__(self, scenes: Sequence[Scene], against: Sequence[str | None] = (None,)) -> DPrime:
+        """Measure the difference between each scene and other versions of the same lens.
+
+        Parameters
+        ----------
+        scenes : sequence of Scene, length n
+            Drawn from the survey's configuration and seed.
+        against : sequence of str or None, length m
+            None is the smooth twin; a name is the scene of that class and the same index.
+
+        Returns
+        -------
+        DPrime
+            Each of shape (n, m); NaN where a scene would be compared with itself, and everywhere
+            for a telescope without noise (see ``Survey.unmeasurable``).
+        """
+        found = DPrime(*(np.full((len(scenes), len(against)), np.nan) for _ in range(3)))
+        if self.survey.unmeasurable:
+            return found
+        for first in range(0, len(scenes), CHUNK):
+            part = slice(first, min(first + CHUNK, len(scenes)))
+            self._fill(found, part, scenes[part], against)
+        for k, name in enumerate(against):
+            same = np.array([s.class_name == name for s in scenes], bool)
+            for values in (found.raw, found.prior, found.refit):
+                values[same, k] = np.nan
+        return found
+
+    def _fill(
+        self,
+        found: DPrime,
+        part: slice,
+        scenes: Sequence[Scene],
+        against: Sequence[str | None],
+    ) -> None:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        from pipeline.detectability.jacobian import jacobians  # heavy: JAX
+
+        survey = self.survey
+        twins = [smooth_twin(scene) for scene in scenes]
+        smooth = self._render(twins)
+        with_it = mean_counts(self._render(scenes), survey.instruments)
+        delta = np.empty((len(scenes), len(against), with_it[0].size))
+        for k, name in enumerate(against):
+            other = smooth if name is None else self._render(self._redrawn(scenes, name))
+            rest = with_it - mean_counts(other, survey.instruments)
+            delta[:, k] = rest.reshape(len(scenes), -1)
+        sigma = np.sqrt(np.stack([variance(image, survey.instruments) for image in smooth]))
+        sigma = sigma.reshape(len(scenes), -1)
+        slope = mean_slope(smooth, survey.instruments).reshape(len(scenes), -1)
+        for batch in jacobians(twins, survey.grid, survey.instruments):
+            rows = list(batch.positions)
+            jacobian = batch.values.reshape(len(rows), -1, len(batch.names))
+            jacobian = jacobian * slope[rows][..., None]
+            # One thread: the bits must not depend on how many there are.
+            with threadpool_limits(1):
+                d = d_prime(delta[rows], sigma[rows], jacobian, self._widths.of(batch.names))
+            images = part.start + np.array(rows)
+            found.raw[images], found.prior[images] = d.raw, d.prior
+            found.refit[images] = d.refit
+
+    def _redrawn(self, scenes: Sequence[Scene], name: str) -> list[Scene]:
+        config, seed = self.survey.scenes, self.survey.seed
+        return [draw_scene(config, seed, scene.index, name) for scene in scenes]
+
+    def _render(self, scenes: Sequence[Scene]) -> Floats:
+        """Noiseless images in float64, whatever engine makes the dataset."""
+        from pipeline.engines import jax as engine
+
+        renderer = engine.build(engine.Config(precision="float64"))
+        return renderer.render(scenes, self.survey.grid, self.survey.instruments)
+
+
+def detectability(
+    survey: Survey,
+    indices: Sequence[int],
+    class_name: str,
+    against: Sequence[str | None] = (None,),
+) -> DPrime:
+    """Measure class ``class_name`` in the lenses ``indices``, whatever class their turn is.
+
+    Parameters
+    ----------
+    survey : Survey
+    indices : sequence of int, length n
+    class_name : str
+    against : sequence of str or None, length m
+        See ``Measure.__call__``.
+
+    Returns
+    -------
+    DPrime
+        Each of shape (n, m).
+    """
+    scenes = [draw_scene(survey.scenes, survey.seed, int(i), class_name) for i in indices]
+    return Measure(survey)(scenes, against)
+
+
+def mean_counts(images: Floats, instruments: Sequence[Instrument]) -> Floats:
+    """Mean of the exposure of noiseless images, shape (..., C, H, W).
+
+    The image itself, save under the double noise of DeepLenseSim's Model I, whose clipping shifts
+    the mean (counts, at the median exposure time).
+    """
+    means = np.array(images)
+    for band, instrument in enumerate(instruments):
+        if instrument.defects.double_poisson:
+            assert instrument.background_rms is not None
+            means[..., band, :, :], _ = legacy_count_moments(
+                images[..., band, :, :], instrument.total_time, instrument.background_rms
+            )
+    return means
+
+
+def mean_slope(images: Floats, instruments: Sequence[Instrument]) -> Floats:
+    """Derivative of :func:`mean_counts` by the noiseless image, shape (..., C, H, W).
+
+    With m = C Phi(t) + s phi(t), s^2 = C + s_b^2 and t = C/s (PHYSICS 6): dm/dC = Phi(t) +
+    phi(t)/(2 s).
+    """
+    from scipy.special import ndtr  # type: ignore[import-untyped]  # heavy
+
+    slopes = np.ones_like(images)
+    for band, instrument in enumerate(instruments):
+        if instrument.defects.double_poisson:
+            assert instrument.background_rms is not None
+            time = instrument.total_time
+            counts = time * images[..., band, :, :]
+            s = np.sqrt(counts + (time * instrument.background_rms) ** 2)
+            t = counts / s
+            density = np.exp(-0.5 * t * t) / np.sqrt(2.0 * np.pi)
+            slopes[..., band, :, :] = time * (ndtr(t) + density / (2.0 * s))
+    return slopes
