@@ -65,7 +65,7 @@ def roc_curves(
     str
         ``<svg>``.
     """
-    with _drawing("ROC curve of each class against the rest", (4.4, 4.1), "roc") as (figure, out):
+    with drawing("ROC curve of each class against the rest", (4.4, 4.1), "roc") as (figure, out):
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=DASHES, linewidth=1.0)
         axes.text(0.6, 0.54, "guessing", color=MUTED, rotation=45, rotation_mode="anchor", size=9)
@@ -104,7 +104,7 @@ def reliability(
     filled = n > 0
     x, y = (np.asarray(v, dtype=float)[filled] for v in (confidence, accuracy))
     low, high = _wilson(y, n[filled])
-    with _drawing("Reliability: accuracy against confidence", (4.4, 4.1), "rel") as (figure, out):
+    with drawing("Reliability: accuracy against confidence", (4.4, 4.1), "rel") as (figure, out):
         top, bottom = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
         top.plot([0, 1], [0, 1], color=MUTED, linestyle=DASHES, linewidth=1.0)
         top.errorbar(
@@ -141,7 +141,7 @@ def curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    with _drawing(title, (4.4, 2.9), title) as (figure, out):
+    with drawing(title, (4.4, 2.9), title) as (figure, out):
         axes = figure.subplots()
         for k, (name, (x, y)) in enumerate(lines.items()):
             good = np.isfinite(y)
@@ -174,7 +174,7 @@ def _wilson(
 
 
 @contextmanager
-def _drawing(
+def drawing(
     label: str, size: tuple[float, float], salt: str
 ) -> Iterator[tuple["Figure", list[str]]]:
     """Yield a figure in the report's style and a list that receives its SVG afterwards."""
