@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import EngineError
-from pipeline.engines.base import check_finite, check_instruments
-from pipeline.physics.components import LightComponent
+from pipeline.engines.base import check_fields, check_finite, check_instruments
+from pipeline.physics import fields
+from pipeline.physics.components import FieldComponent, LightComponent
 from pipeline.physics.geometry import Grid, ellipticity
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import count_rate, sersic_b, sersic_flux
@@ -50,6 +51,25 @@ class WrappedProfile(al.mp.MassProfile):  # type: ignore[misc]  # autolens has n
     ) -> Floats:
         """Deflection (alpha_y, alpha_x), arcsec, shape (n, 2)."""
         alpha_x, alpha_y = self._deflection(grid.array[:, 1], grid.array[:, 0])
+        return np.stack([alpha_y, alpha_x], axis=-1)
+
+
+class WrappedField(al.mp.MassProfile):  # type: ignore[misc]  # autolens has no types
+    """A gridded deflection as a mass profile of PyAutoLens."""
+
+    def __init__(self, field: FieldComponent) -> None:
+        super().__init__(centre=(0.0, 0.0))
+        self._field = field
+
+    @aa.decorators.to_vector_yx  # type: ignore[untyped-decorator]  # autolens has no types
+    def deflections_yx_2d_from(
+        self,
+        grid: Any,
+        xp: Any = np,
+        **kwargs: Any,  # Any: its interface
+    ) -> Floats:
+        """Deflection (alpha_y, alpha_x), arcsec, shape (n, 2)."""
+        alpha_x, alpha_y = fields.deflection(self._field, grid.array[:, 1], grid.array[:, 0])
         return np.stack([alpha_y, alpha_x], axis=-1)
 
 
@@ -109,6 +129,8 @@ def trace(scene: Scene, rays: Any) -> Any:  # Any: aa.Grid2DIrregular
         names = list(perturbers.params)
         for row in zip(*(perturbers.params[name].tolist() for name in names), strict=True):
             masses.append(_mass(scene, perturbers.profile, dict(zip(names, row, strict=True))))
+    check_fields(scene, float(np.max(np.abs(rays.array))))
+    masses += [WrappedField(field) for field in scene.fields]
     profiles = {f"mass_{k}": mass for k, mass in enumerate(masses)}
     lens = al.Galaxy(redshift=scene.host.z_lens, **profiles)
     tracer = al.Tracer(galaxies=[lens, al.Galaxy(redshift=scene.host.z_source)])

@@ -13,6 +13,7 @@ import numpy as np
 from lenstronomy.LensModel.Profiles.base_profile import LensProfileBase  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.convergence import Convergence  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.epl import EPL  # type: ignore[import-untyped]
+from lenstronomy.LensModel.Profiles.interpol import Interpol  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.multipole import EllipticalMultipole, Multipole  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.nfw import NFW  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.point_mass import PointMass  # type: ignore[import-untyped]
@@ -24,8 +25,9 @@ from lenstronomy.LightModel.Profiles.sersic import SersicElliptic  # type: ignor
 from numpy.typing import NDArray
 
 from pipeline.core.errors import EngineError
-from pipeline.engines.base import check_finite, check_instruments
-from pipeline.physics.components import LightComponent, Perturbers
+from pipeline.engines.base import check_fields, check_finite, check_instruments
+from pipeline.physics import fields
+from pipeline.physics.components import FieldComponent, LightComponent, Perturbers
 from pipeline.physics.geometry import Grid, ellipticity, rotate_in, rotate_out
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import count_rate, sersic_flux
@@ -197,6 +199,11 @@ class LenstronomyEngine:
             alpha_x, alpha_y = self._profiles[profile].derivatives(x, y, **converted)
             total_x += alpha_x
             total_y += alpha_y
+        check_fields(scene, max(float(np.max(np.abs(x))), float(np.max(np.abs(y)))))
+        for field in scene.fields:
+            alpha_x, alpha_y = _interpolated(field, x, y)
+            total_x += alpha_x
+            total_y += alpha_y
         return total_x, total_y
 
     def _light(
@@ -228,6 +235,17 @@ class LenstronomyEngine:
             for band, instrument in enumerate(instruments):
                 total[band] += count_rate(magnitude[band], instrument.zero_point) / flux * shape
         return total
+
+
+def _interpolated(field: FieldComponent, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Deflection of a field by lenstronomy's own bicubic interpolation, arcsec."""
+    points = fields.axis(field.deflection.shape[-1], field.cell)
+    along_x, along_y = field.deflection.astype(np.float64)
+    profile = Interpol(kwargs_spline={"kx": 3, "ky": 3, "s": 0})
+    return (
+        profile.f_x_interp(x, y, points, points, along_x),
+        profile.f_y_interp(x, y, points, points, along_y),
+    )
 
 
 def _rows(perturbers: Perturbers) -> list[tuple[str, Params]]:

@@ -6,8 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import EngineError
+from pipeline.core.errors import EngineError, PhysicsError
 from pipeline.core.registry import Family
+from pipeline.physics.fields import check_reach
 from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.scene import Scene
@@ -69,6 +70,23 @@ def check_instruments(grid: Grid, instruments: tuple[Instrument, ...]) -> None:
                 f"instrument {instrument.name} has pixels of {instrument.pixel_scale:g} arcsec, "
                 f"the grid of {grid.pixel_scale:g} arcsec"
             )
+
+
+def check_fields(scene: Scene, reach: float) -> None:
+    """Refuse rays as far as ``reach`` (arcsec, along an axis) that a field does not hold.
+
+    Raises
+    ------
+    EngineError
+        Naming the scene's index and class.
+    """
+    for field in scene.fields:
+        try:
+            check_reach(field, reach)
+        except PhysicsError as error:
+            raise EngineError(
+                f"scene {scene.index} (class {scene.class_name!r}): {error}"
+            ) from error
 
 
 def check_finite(image: NDArray[np.float64], scene: Scene) -> None:

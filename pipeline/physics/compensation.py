@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.core.errors import PhysicsError
-from pipeline.physics.components import Perturbers
+from pipeline.physics import fields
+from pipeline.physics.components import FieldComponent, Perturbers
 from pipeline.physics.host import Host
 from pipeline.physics.profiles.table import PROFILES
 
@@ -24,6 +25,11 @@ def scaled(perturbers: Perturbers, factor: float) -> Perturbers:
     """Perturbers with every mass multiplied by ``factor`` (``signal_scale``)."""
     params = {**perturbers.params, "theta_E": perturbers.params["theta_E"] * math.sqrt(factor)}
     return dataclasses.replace(perturbers, params=params, mass=perturbers.mass * factor)
+
+
+def scaled_field(field: FieldComponent, factor: float) -> FieldComponent:
+    """Field with its deflection multiplied by ``factor`` (``signal_scale``)."""
+    return dataclasses.replace(field, deflection=field.deflection * np.float32(factor))
 
 
 def negative_disc(perturbers: Sequence[Perturbers], radius: float, host: Host) -> Perturbers:
@@ -72,6 +78,30 @@ def mean_deflection(perturbers: Sequence[Perturbers], host: Host, radius: float)
     float, arcsec
     """
     return sum(_mean_deflection(p, host, radius) for p in perturbers if len(p))
+
+
+def mean_field_deflection(components: Sequence[FieldComponent], host: Host, radius: float) -> float:
+    """Mean radial deflection of fields over 256 azimuths of a circle about the lens centre.
+
+    Parameters
+    ----------
+    components : sequence of FieldComponent
+    host : Host
+    radius : float, arcsec
+
+    Returns
+    -------
+    float, arcsec
+    """
+    angle = 2.0 * math.pi * np.arange(N_AZIMUTH) / N_AZIMUTH
+    c, s = np.cos(angle), np.sin(angle)
+    total = 0.0
+    for component in components:
+        alpha_x, alpha_y = fields.deflection(
+            component, host.center_x + radius * c, host.center_y + radius * s
+        )
+        total += float(np.mean(alpha_x * c + alpha_y * s))
+    return total
 
 
 def _mean_deflection(perturbers: Perturbers, host: Host, radius: float) -> float:

@@ -1,4 +1,4 @@
-"""The parts of a scene: masses, populations of perturbers, light, and what is known about them."""
+"""The parts of a scene: masses, perturbers, fields, light, and what is known about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,6 +66,30 @@ class Perturbers:
 
     def __len__(self) -> int:
         return len(self.mass)
+
+
+@dataclass(frozen=True)
+class FieldComponent:
+    """A deflection given on a square grid, for mass that is no sum of profiles.
+
+    The grid is centred on the optical axis; between its points the deflection is a bicubic spline
+    (``fields``).
+
+    Attributes
+    ----------
+    cell : float, arcsec
+        Distance between neighbouring points.
+    deflection : array, shape (2, n, n), float32, arcsec
+        Components along x and y, each ``[row = y, column = x]``.
+    """
+
+    cell: float
+    deflection: NDArray[np.float32]
+
+    @property
+    def half_width(self) -> float:
+        """Distance of the outermost points from the axes, arcsec."""
+        return 0.5 * (len(self.deflection[0]) - 1) * self.cell
 
 
 @dataclass(frozen=True)

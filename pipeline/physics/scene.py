@@ -20,12 +20,14 @@ from pipeline.core.registry import plugin_field
 from pipeline.core.seeding import Stream, child_rngs, image_rng
 from pipeline.physics import compensation, cosmology, macro
 from pipeline.physics.components import (
+    FieldComponent,
     LightComponent,
     MassComponent,
     Perturbers,
     TruthColumn,
 )
 from pipeline.physics.cosmology import FlatLCDM
+from pipeline.physics.geometry import Grid
 from pipeline.physics.host import Host, velocity_dispersion
 from pipeline.physics.macro import MacroConfig
 from pipeline.physics.quantities import MassPrior, RedshiftPrior
@@ -104,6 +106,22 @@ class SceneConfig(StrictModel):
         """Names of the classes, in the order of the configuration; image i is of class i % n."""
         return tuple(self.classes)
 
+    def check_grid(self, grid: Grid) -> None:
+        """Refuse a substructure that cannot fill the images of ``grid``.
+
+        Raises
+        ------
+        ValueError
+        """
+        for name, block in self.classes.items():
+            check = getattr(block.substructure, "check_grid", None)  # of kinds with a field
+            if check is None:
+                continue
+            try:
+                check(grid)
+            except ValueError as error:
+                raise ValueError(f"classes.{name}.substructure: {error}") from error
+
     @field_validator("classes", mode="before")
     @classmethod
     def _classes_from_list(cls, value: Any) -> Any:  # Any: raw YAML or JSON
@@ -140,6 +158,8 @@ class Scene:
     macro : tuple of MassComponent
     perturbers : tuple of Perturbers
         Substructure, and the disc that balances its mean mass.
+    fields : tuple of FieldComponent
+        Substructure that is no sum of profiles.
     source, lens_light : tuple of LightComponent
     group : str
         Identity of a real source galaxy; "" for parametric ones.
@@ -156,6 +176,7 @@ class Scene:
     lens_light: tuple[LightComponent, ...]
     group: str
     truth: Mapping[str, float]
+    fields: tuple[FieldComponent, ...] = ()
 
 
 def truth_columns(config: SceneConfig) -> dict[str, TruthColumn]:
@@ -198,8 +219,7 @@ def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | Non
     x, y = host.center_x + place[0], host.center_y + place[1]
 
     block = config.classes[name].substructure
-    rng = image_rng(seed, index, Stream.SUBSTRUCTURE)
-    population, class_truth = _draw_population(config, block, host, rng)
+    population, components, class_truth = _draw_population(config, block, host, seed, index)
     theta_macro = class_truth["theta_E_macro"]
     truth = {
         "z_lens": host.z_lens,
@@ -223,6 +243,7 @@ def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | Non
         lens_light=(),
         group=source.group,
         truth={key: float(truth.get(key, math.nan)) for key in truth_columns(config)},
+        fields=components,
     )
 
 
@@ -232,7 +253,7 @@ def smooth_twin(scene: Scene) -> Scene:
     whole = dataclasses.replace(
         ellipsoid, params={**ellipsoid.params, "theta_E": scene.host.theta_E}
     )
-    return dataclasses.replace(scene, macro=(whole, *rest), perturbers=())
+    return dataclasses.replace(scene, macro=(whole, *rest), perturbers=(), fields=())
 
 
 def _kind(block: StrictModel) -> str:
@@ -274,17 +295,20 @@ def _draw_host(config: SceneConfig, rng: np.random.Generator) -> tuple[Host, mac
 
 
 def _draw_population(
-    config: SceneConfig, block: StrictModel, host: Host, rng: np.random.Generator
-) -> tuple[Population, dict[str, float]]:
+    config: SceneConfig, block: StrictModel, host: Host, seed: int, index: int
+) -> tuple[Population, tuple[FieldComponent, ...], dict[str, float]]:
     """Substructure after signal_scale and compensation, and the columns of ``_CLASS_TRUTH``."""
+    rng = image_rng(seed, index, Stream.SUBSTRUCTURE)
     draw = SUBSTRUCTURE.load(_kind(block)).draw
     for n_redrawn in range(_MAX_REDRAWS):
         population: Population = draw(block, host, rng)
         masses = tuple(
             compensation.scaled(p, config.signal_scale) for p in population.perturbers if len(p)
         )
+        components = _realised(population, config.signal_scale, seed, index)
         inside = compensation.mean_deflection(masses, host, host.theta_E)
         perturbers, theta_macro, net = masses, host.theta_E, inside
+        net += compensation.mean_field_deflection(components, host, host.theta_E)
         if not config.defects.mass_leak:
             if masses and population.disc_radius > 0:
                 disc = compensation.negative_disc(masses, population.disc_radius, host)
@@ -299,10 +323,21 @@ def _draw_population(
             "n_redrawn": float(n_redrawn),
             **_mass_truth(masses, population.disc_radius, host),
         }
-        return dataclasses.replace(population, perturbers=perturbers), truth
+        return dataclasses.replace(population, perturbers=perturbers), components, truth
     raise PhysicsError(
         f"{_kind(block)}: {_MAX_REDRAWS} populations in a row hold more than half of the mass in "
         "the ring; lower their masses or signal_scale"
+    )
+
+
+def _realised(
+    population: Population, signal_scale: float, seed: int, index: int
+) -> tuple[FieldComponent, ...]:
+    """Random fields of a population, each from its own child of the image's stream FIELD."""
+    rngs = child_rngs(seed, index, Stream.FIELD, len(population.fields))
+    return tuple(
+        compensation.scaled_field(field.realise(rng), signal_scale)
+        for field, rng in zip(population.fields, rngs, strict=True)
     )
 
 

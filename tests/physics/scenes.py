@@ -7,7 +7,16 @@ from pipeline.physics.sources.base import SOURCES
 from pipeline.physics.substructure.base import SUBSTRUCTURE
 
 #: Required fields of each kind of substructure (every other field has a default).
-SUBSTRUCTURE_BLOCKS = {"vortex": {"mass": {"kind": "log_uniform", "low": 1e9, "high": 1e10}}}
+SUBSTRUCTURE_BLOCKS = {
+    "vortex": {"mass": {"kind": "log_uniform", "low": 1e9, "high": 1e10}},
+    # Granules large enough to be resolved, on a small grid.
+    "fdm": {
+        "log10_axion_mass": {"kind": "uniform", "low": -22.8, "high": -22.5},
+        "field_of_view": 3.0,
+        "pixel_scale": 0.101,
+        "max_cells": 256,
+    },
+}
 
 SHAPE = {"e1": {"kind": "uniform", "low": -0.1, "high": 0.1}, "e2": 0.02}
 SOURCE_BLOCKS = {

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.core.config import config_sha256, dump, validate
 from pipeline.core.errors import ConfigError, PhysicsError
-from pipeline.physics.compensation import mean_deflection
+from pipeline.physics import fields
+from pipeline.physics.compensation import mean_deflection, mean_field_deflection
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.scene import (
     _CLASS_TRUTH,
@@ -38,6 +39,8 @@ def _deflection(scene, x, y):
     for group in scene.perturbers:
         columns = PROFILES[group.profile].deflection(x[..., None], y[..., None], **group.params)
         total += np.sum(columns, axis=-1)
+    for field in scene.fields:
+        total += fields.deflection(field, x, y)
     return total
 
 
@@ -92,6 +95,7 @@ def test_total_einstein_radius_is_blind_to_the_class(config, name):
         macro = scene.macro[0].params["theta_E"]
         monopole = macro ** (host.slope - 1) * radius ** (2 - host.slope)
         total = monopole + mean_deflection(scene.perturbers, host, radius)
+        total += mean_field_deflection(scene.fields, host, radius)
         assert total == pytest.approx(radius, rel=1e-12)
         # The same from the deflection itself, for a round lens (points are no fair sample).
         if name != "point_masses":

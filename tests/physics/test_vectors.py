@@ -13,14 +13,14 @@ from pipeline.physics.cosmology import FlatLCDM
 from pipeline.physics.host import Host
 from pipeline.physics.profiles.halos import nfw_mass, tnfw_mass, tnfw_total_mass
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.substructure import base, vortex, wdm
+from pipeline.physics.substructure import base, fdm, vortex, wdm
 
 from .vectors import FILE, assert_meets, entries, kinds, positions
 
 #: Tested with the engines.
 ELSEWHERE = {"image"}
 #: Quantities of parts that do not exist yet.
-TO_COME = {"fdm", "granules", "d_prime", "ceilings"}
+TO_COME = {"d_prime", "ceilings"}
 HERE = {
     "distances_mpc",
     "sigma_crit",
@@ -53,6 +53,8 @@ HERE = {
     "legacy_noise",
     "rng",
     "wdm",
+    "fdm",
+    "granules",
 }
 #: float32 tolerance on deflections in units of theta_E (PHYSICS 11).
 FLOAT32 = 2e-6
@@ -305,6 +307,23 @@ def test_warm_dark_matter_suppression(entry):
         field=wdm.field_suppression(mass, m_hm),
         conc=wdm.concentration_factor(mass, m_hm, entry["params"]["z"]),
     )
+
+
+@pytest.mark.parametrize("entry", entries("fdm"))
+def test_fuzzy_dark_matter_suppression(entry):
+    mass = np.array(entry["out"]["m"])
+    m_0 = fdm.suppression_mass(entry["params"]["m22"] * 1e-22)
+    assert_meets(entry, factor=fdm.subhalo_suppression(mass, m_0))
+
+
+@pytest.mark.parametrize("entry", entries("granules"))
+def test_granule_convergence(entry):
+    p = entry["params"]
+    found = [
+        fdm.granule_sigma_kappa(p["kappa"], p["f_dm"], length, p["r_kpc"])
+        for length in p["lam_kpc"]
+    ]
+    assert_meets(entry, sigma_kappa=found)
 
 
 @pytest.mark.parametrize("entry", entries("shmf"))

@@ -2,19 +2,30 @@
 
 A kind is a module with ``Config``, ``TRUTH`` (its own columns of the truth) and
 ``draw(config, host, rng) -> Population``. It draws the number of perturbers first and every
-quantity from its own child of ``rng``, so that thinning one array never shifts another.
+quantity from its own child of ``rng``, so that thinning one array never shifts another. ``rng`` is
+of the stream SUBSTRUCTURE. A random field is only described here: ``draw_scene`` realises field k
+of a population from child k of the image's stream FIELD, so no population shifts its noise.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.registry import Family
-from pipeline.physics.components import Perturbers
+from pipeline.physics.components import FieldComponent, Perturbers
 
 SUBSTRUCTURE = Family("substructure", "pipeline.physics.substructure")
+
+
+class RandomField(Protocol):
+    """Description of a random field of mass; the noise is not part of it."""
+
+    def realise(self, rng: np.random.Generator) -> FieldComponent:
+        """Deflection of the realisation that ``rng`` (of stream FIELD) gives."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Population:
     Attributes
     ----------
     perturbers : tuple of Perturbers
+    fields : tuple of RandomField
     truth : Mapping[str, float]
         The kind's own columns, named in its ``TRUTH``.
     disc_radius : float, arcsec
@@ -32,6 +44,7 @@ class Population:
     """
 
     perturbers: tuple[Perturbers, ...] = ()
+    fields: tuple[RandomField, ...] = ()
     truth: Mapping[str, float] = field(default_factory=dict)
     disc_radius: float = 0.0
 
