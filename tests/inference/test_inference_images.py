@@ -69,6 +69,19 @@ def test_tile_compressed_image(write, picture, kind):
     np.testing.assert_array_equal(read(path).data[0], pixels)
 
 
+@pytest.mark.slow
+def test_an_hcompress_stream_that_lies_about_its_size_harms_nobody(write, picture):
+    pixels = np.clip(picture * 100, 0, 255).astype("i4")
+    image = fits.CompImageHDU(pixels, compression_type="HCOMPRESS_1")
+    content = write([fits.PrimaryHDU(), image]).read_bytes()
+    smaller = content.replace(b"ZTILE2  =                   16", b"ZTILE2  =                    2")
+    assert smaller != content
+    assert rejected(write(smaller, "small_tiles.fits")).reason is RejectReason.UNREADABLE
+    start = content.index(b"\xdd\x99") + 2  # magic, then the sizes nx and ny
+    bigger = content[:start] + b"\0\0\x40\0\0\0\x40\0" + content[start + 8 :]
+    assert rejected(write(bigger, "big_stream.fits")).reason is RejectReason.UNREADABLE
+
+
 def _extensions(picture, *names: str) -> list[fits.ImageHDU]:
     science = {"SCI", "IMAGE", "VIS_BGSUB"}
     hdus = [
