@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from run_page import config_source, in_checkout, is_transient, show_files, show_numbers, talk
 
 
@@ -23,8 +23,10 @@ def train_network(
     config: str,
     data: Path,
     out: Path,
+    model: str | None,
     epochs: int | None,
     max_minutes: float | None,
+    seed: int | None,
     overrides: tuple[str, ...],
     device: str,
 ) -> dict[str, Any]:  # Any: numbers and texts of the summary
@@ -33,8 +35,8 @@ def train_network(
 
     with talk("train-progress", f"training {out.name}"):
         summary = step(
-            config, data, out, epochs=epochs, max_minutes=max_minutes, overrides=overrides,
-            device=device,
+            config, data, out, model=model, epochs=epochs, max_minutes=max_minutes, seed=seed,
+            overrides=overrides, device=device,
         )  # fmt: skip
     return asdict(summary)
 
@@ -52,8 +54,10 @@ def train(
     config: str = "demo",
     data: Path = Path("runs/demo/data.zarr"),
     out: Path = Path("runs/demo/run"),
+    model: str | None = None,
     epochs: PositiveInt | None = None,
     max_minutes: PositiveFloat | None = None,
+    seed: NonNegativeInt | None = None,
     set: list[str] | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:  # Any: as above
@@ -63,14 +67,24 @@ def train(
         config: Name of a training preset, or a YAML file (relative to the checkout).
         data: Dataset to train on (relative to the checkout).
         out: Run folder (relative to the checkout).
+        model: Kind of network; the configuration's if empty.
         epochs: Passes over the train split; the configuration's if empty.
         max_minutes: Wall time after which training ends; the configuration's if empty.
+        seed: Seed of weights and order; the configuration's if empty.
         set: Changes of the configuration, each "key.key=value".
         device: auto, cpu, cuda or cuda:N.
     """
     data, run = in_checkout(data), in_checkout(out)
     trained = train_network(
-        config_source(config), data, run, epochs, max_minutes, tuple(set or ()), device
+        config_source(config),
+        data,
+        run,
+        model,
+        epochs,
+        max_minutes,
+        seed,
+        tuple(set or ()),
+        device,
     )
     metrics = evaluate_network(run, data)
     show_numbers("training", "Training", trained)

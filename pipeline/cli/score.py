@@ -14,6 +14,7 @@ def score(
     /,
     *inputs: Path,
     out: Annotated[Path, Parameter(help="Table: .ecsv, .fits, .csv or .parquet.")],
+    hdu: Annotated[str | None, Parameter(help="HDU (name or number) to take instead.")] = None,
     strict: Annotated[
         bool, Parameter(negative="", help="Exit with code 3 if a file was rejected.")
     ] = False,
@@ -31,7 +32,7 @@ def score(
     """
     from pipeline.workflow.steps import score as step
 
-    summary = step(run, inputs, out, device=device)
+    summary = step(run, inputs, out, hdu=hdu, device=device)
     reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items())
     text = (
         f"{summary.out}: {summary.scored} scored, {summary.rejected} rejected"

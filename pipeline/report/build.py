@@ -97,10 +97,12 @@ def _title(spec: CheckpointSpec | None, scores: Path | None) -> str:
 def _subtitle(spec: CheckpointSpec | None) -> str:
     if spec is None:
         return "FITS images and what a trained network says about them."
+    targets = ", ".join(target.name for target in spec.targets)
+    purpose = f"to measure {targets}" if targets else "to tell them apart"
     return (
         f"Simulated strong gravitational lenses of {len(spec.class_names)} classes "
-        f"({', '.join(spec.class_names)}), a {kind_of(spec.model)} network trained to tell them "
-        "apart, and how far to trust it."
+        f"({', '.join(spec.class_names)}), a {kind_of(spec.model)} network trained {purpose}, "
+        "and how far to trust it."
     )
 
 

@@ -53,18 +53,32 @@ def _charts(rows: Sequence[Row], best: int) -> tuple[Chart, ...]:
             "curve turns up while the other falls, the network learns its images by heart.",
         )
     ]
-    for name, said in (("val_macro_auc", "macro AUC"), ("val_accuracy", "accuracy")):
+    for name, (title, caption) in _METRICS.items():
         if name in rows[-1]:
-            title = f"Validation {said}"
-            lines = {said: (epoch, _column(rows, name))}
-            charts.append(Chart(curves(title, "epoch", lines, best=best), _CAPTIONS[said]))
+            lines = {title: (epoch, _column(rows, name))}
+            charts.append(Chart(curves(title, "epoch", lines, best=best), caption))
     return tuple(charts)
 
 
-_CAPTIONS = {
-    "macro AUC": "How well each class is ranked above the others, averaged over classes: "
-    "0.5 is guessing, 1 is perfect.",
-    "accuracy": "Share of validation images whose most probable class is the true one.",
+#: Column of the journal -> title and caption of its chart.
+_METRICS = {
+    "val_macro_auc": (
+        "Validation macro AUC",
+        "How well each class is ranked above the others, averaged over classes: 0.5 is guessing, "
+        "1 is perfect.",
+    ),
+    "val_accuracy": (
+        "Validation accuracy",
+        "Share of validation images whose most probable class is the true one.",
+    ),
+    "val_mae_dex": (
+        "Validation error (dex)",
+        "Mean absolute difference between estimate and truth, in powers of ten.",
+    ),
+    "val_coverage_90": (
+        "Validation coverage of the 90 % interval",
+        "Share of truths inside the interval that should hold 90 % of them.",
+    ),
 }
 
 

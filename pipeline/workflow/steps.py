@@ -118,7 +118,9 @@ def sample_images(data: Path, folder: Path) -> Path:
     return write_sample_images(open_dataset(data).config, folder)
 
 
-def score(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto") -> "ScoreSummary":
+def score(
+    run: Path, inputs: Sequence[Path], out: Path, *, hdu: str | None = None, device: str = "auto"
+) -> "ScoreSummary":
     """Score FITS files with a trained network; one row a file.
 
     Parameters
@@ -128,11 +130,13 @@ def score(run: Path, inputs: Sequence[Path], out: Path, *, device: str = "auto")
         Files, folders, globs, or ``@FILE`` with one path a line.
     out : Path
         Table; its suffix is its format.
+    hdu : str, optional
+        HDU to take from every file, instead of choosing by name.
     device : str
     """
     from pipeline.inference.score import run_scoring
 
-    return run_scoring(run, inputs, out, device=device)
+    return run_scoring(run, inputs, out, hdu=hdu, device=device)
 
 
 def report(

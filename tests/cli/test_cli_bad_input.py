@@ -134,6 +134,22 @@ def test_run_that_is_none_is_refused(deeplense: Any, data: Path, what: str, tmp_
     assert not (tmp_path / "r.html").exists()
 
 
+def test_checkpoint_of_another_task_is_not_judged_as_a_classifier(
+    deeplense: Any, training: Path, data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "mass"
+    call = ("train", training, "--data", data, "--out", run, "--device", "cpu")
+    assert deeplense(*call, "--set", "task=regression").returncode == 0
+    before = _tree(run)
+    done = deeplense("evaluate", run, "--data", data)
+    _refused(done, 1, str(run), "'regression'", "'classification'")
+    _refused(deeplense(*call), 1, "task.kind was 'regression'")
+    assert _tree(run) == before
+    page = tmp_path / "mass.html"
+    assert deeplense("report", run, "--data", data, "--out", page).returncode == 0
+    assert "Validation error (dex)" in page.read_text()
+
+
 def test_folder_without_images_is_said(deeplense: Any, run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     out = tmp_path / "s.ecsv"
