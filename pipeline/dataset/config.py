@@ -1,7 +1,7 @@
 """What a dataset is made from: scenes, telescope, engine, size, seed and splits."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -54,6 +54,8 @@ class DatasetConfig(StrictModel):
     supersample: int = Field(2, gt=0, le=16)
     instruments: tuple[InstrumentField, ...] = Field(min_length=1)
     splits: Splits = Splits()
+    #: Images whose detectability is stored: a fixed 2 % of each class and the test split, or all.
+    detectability: Literal["none", "subset", "all"] = "none"
     leak_exemptions: dict[str, str] = Field(default_factory=dict)  # class -> why set B may tell it
     scenes: SceneConfig
 

@@ -32,11 +32,12 @@ from pipeline.core.logs import Advance, get_logger, progress
 from pipeline.core.provenance import package_versions
 from pipeline.core.seeding import Stream, image_rng
 from pipeline.dataset.config import DatasetConfig
+from pipeline.dataset.detectability import dataset_columns, truth_values
 from pipeline.dataset.splits import split_codes
 from pipeline.dataset.store import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.detector import expose
-from pipeline.physics.scene import Scene, draw_scene, truth_columns
+from pipeline.physics.scene import Scene, draw_scene
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -133,17 +134,17 @@ def make_shard(
     index = np.arange(rows.start, rows.stop)
     labels = (index % len(config.class_names)).astype(np.int16)
     splits = config.splits
-    columns = list(truth_columns(config.scenes))
+    split = split_codes(index, len(config.class_names), splits.train, splits.val)
+    columns = list(dataset_columns(config))
     images = np.empty((len(index), len(config.bands), config.n_pix, config.n_pix), np.float32)
     truth = np.empty((len(columns), len(index)))
     for first in range(0, len(index), engine.batch):
         part = slice(first, min(first + engine.batch, len(index)))
         scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index[part]]
         images[part] = observe(config, engine, scenes)
-        truth[:, part] = np.array([[s.truth[name] for s in scenes] for name in columns])
+        truth[:, part] = truth_values(config, scenes, split[part])
         advance(len(scenes))
-    values: dict[str, NDArray[Any]] = {"images": images, "label": labels}
-    values["split"] = split_codes(index, len(config.class_names), splits.train, splits.val)
+    values: dict[str, NDArray[Any]] = {"images": images, "label": labels, "split": split}
     values.update({f"truth/{name}": truth[j] for j, name in enumerate(columns)})
     return values
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.config import DatasetConfig
+from pipeline.dataset.detectability import dataset_columns
 from pipeline.dataset.splits import SPLITS
-from pipeline.physics.scene import truth_columns
 
 FORMAT = "deeplense-dataset"
 FORMAT_VERSION = 1
@@ -49,7 +49,7 @@ def array_specs(config: DatasetConfig) -> tuple[ArraySpec, ...]:
         ArraySpec(
             f"truth/{name}", (), "<f8", np.nan, {"unit": c.unit, "description": c.description}
         )
-        for name, c in truth_columns(config.scenes).items()
+        for name, c in dataset_columns(config).items()
     ]
     return tuple(specs)
 

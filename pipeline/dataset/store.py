@@ -29,6 +29,7 @@ from pipeline.core.errors import (
 from pipeline.core.files import PARTIAL, atomic_folder
 from pipeline.core.provenance import package_versions, sha256_hex
 from pipeline.dataset.config import NOT_HASHED, DatasetConfig
+from pipeline.dataset.detectability import dataset_columns
 from pipeline.dataset.layout import (
     DIGEST_BYTES,
     FORMAT,
@@ -39,7 +40,6 @@ from pipeline.dataset.layout import (
 )
 from pipeline.dataset.splits import SPLITS
 from pipeline.physics.components import TruthColumn
-from pipeline.physics.scene import truth_columns
 
 if TYPE_CHECKING:
     import zarr
@@ -224,7 +224,7 @@ class Dataset:
 
     def truth_info(self) -> dict[str, TruthColumn]:
         """Unit and description of each truth column."""
-        return truth_columns(self.config.scenes)
+        return dataset_columns(self.config)
 
     @cached_property
     def _group(self) -> zarr.Group:
