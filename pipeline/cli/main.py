@@ -51,6 +51,18 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense simulate mine.yaml --out mine.zarr --seed 7 --set n_pix=96 --workers 4",
     ),
     Command(
+        "preview",
+        "pipeline.cli.preview:preview",
+        "Draw a contact sheet of a preset in seconds: every class, and what it changes.",
+        "deeplense preview demo\ndeeplense preview mine.yaml --out mine.png --n 8",
+    ),
+    Command(
+        "audit",
+        "pipeline.cli.audit:audit",
+        "Check a dataset: digests, structure, a second engine, and what leaks the class.",
+        "deeplense audit data.zarr\ndeeplense audit data.zarr --out audit.html --json",
+    ),
+    Command(
         "train",
         "pipeline.cli.train:train",
         "Train a network on a dataset, or go on with an interrupted run.",
