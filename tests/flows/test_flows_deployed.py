@@ -61,8 +61,7 @@ def test_failing_flow_says_why_and_is_not_retried(prefect: Any, tmp_path: Path) 
     command = ["prefect", "deployment", "run", "simulate/local", "--watch"]
     done = prefect.call([*command, "--param", 'preset="dmeo"', "--param", f"out={out}"])
     assert done.returncode == 1
-    failed = _post(
-        prefect, "task_runs/filter", {"task_runs": {"state": {"name": {"any_": ["Failed"]}}}}
-    )
+    wanted = {"task_runs": {"name": {"like_": "simulate dmeo"}}}
+    failed = _post(prefect, "task_runs/filter", wanted)
     assert [run["run_count"] for run in failed] == [1]
     assert "did you mean 'demo'?" in str(failed[0]["state"])
