@@ -29,6 +29,7 @@ TABLE = {
     "physical_lsst": (32, 0.2, "lsst_i"),
     "physical_roman": (48, 0.11, "roman_f106"),
     "hard_clumpy": (80, 0.05, "hst_acs_f814w_deep"),
+    "hard_fdm": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_wdm": (128, 0.031, "jwst_f200w_zodiacal"),
     "hard_sidm": (128, 0.031, "jwst_f200w_zodiacal"),
 }
@@ -46,6 +47,7 @@ RINGS = {
 }
 #: Classes that some presets must have.
 SIGNALS = {
+    "hard_fdm": ("no", "fdm"),
     "hard_wdm": ("cdm", "wdm"),
     "hard_sidm": ("cdm", "cored", "collapsed"),
 }

@@ -70,6 +70,11 @@ class DatasetConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _fields_fill_the_image(self) -> Self:
+        self.scenes.check_grid(self.grid)
+        return self
+
+    @model_validator(mode="after")
     def _exempt_classes_exist(self) -> Self:
         unknown = sorted(set(self.leak_exemptions) - set(self.class_names))
         if unknown:

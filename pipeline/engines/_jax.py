@@ -15,7 +15,8 @@ import numpy as np
 
 from pipeline.engines import _jax_setup
 from pipeline.engines._jax_pack import SERSIC, Columns, Floats, Signature, pack, signature
-from pipeline.engines.base import check_finite, check_instruments
+from pipeline.engines.base import check_fields, check_finite, check_instruments
+from pipeline.physics.fields import spline
 from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import sersic_brightness
@@ -104,6 +105,7 @@ class JaxEngine:
         psfs = tuple(i.psf for i in instruments)
         groups: dict[Signature, list[int]] = {}
         for position, scene in enumerate(scenes):
+            check_fields(scene, grid.half_width)
             groups.setdefault(signature(scene), []).append(position)
         with jax.enable_x64(self._dtype == np.float64):
             for shape, positions in groups.items():
@@ -164,6 +166,8 @@ def _deflection(
             return _add(carry, deflection(x, y, **row)), None
 
         total, _ = jax.lax.scan(step, total, params)
+    for params in columns["fields"]:
+        total = _add(total, spline(params["coefficients"], params["cell"], x, y))
     return total
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import EngineError
-from pipeline.physics.components import LightComponent, Perturbers
+from pipeline.physics.components import FieldComponent, LightComponent, Perturbers
+from pipeline.physics.fields import spline_coefficients
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import count_rate, sersic_flux
 from pipeline.physics.profiles.table import PROFILES
@@ -35,6 +36,7 @@ class Signature:
     perturbers: tuple[tuple[str, int], ...]  # profile, padded number
     n_source: int
     n_lens_light: int
+    fields: tuple[int, ...] = ()  # points along the side of each
 
 
 def signature(scene: Scene) -> Signature:
@@ -54,6 +56,7 @@ def signature(scene: Scene) -> Signature:
         perturbers=tuple((p, padded_size(n)) for p, n in sorted(counts.items()) if n),
         n_source=padded_size(len(scene.source)),
         n_lens_light=padded_size(len(scene.lens_light)),
+        fields=tuple(field.deflection.shape[-1] for field in scene.fields),
     )
 
 
@@ -71,7 +74,7 @@ def pack(
     instruments: tuple[Instrument, ...],
     dtype: np.dtype[Any],
 ) -> Columns:
-    """Parameters of a batch as arrays: macro (B,), perturbers and light (n, B) each."""
+    """Parameters of a batch as arrays: macro (B,), perturbers and light (B, n), fields (B, ...)."""
     zero_points = [i.zero_point for i in instruments]
     columns: Columns = {
         "macro": [
@@ -85,6 +88,9 @@ def pack(
         "lens_light": _stack(
             [_light(s.lens_light, shape.n_lens_light, zero_points) for s in scenes], dtype
         ),
+        "fields": [
+            _stack([_field(s.fields[k]) for s in scenes], dtype) for k in range(len(shape.fields))
+        ],
     }
     return columns
 
@@ -102,6 +108,11 @@ def _population(perturbers: Sequence[Perturbers], profile: str, n: int) -> dict[
         neutral = 0.0 if name in _STRENGTHS or name.startswith("center") else 1.0
         columns[name] = np.concatenate([values, np.full(n - len(values), neutral)])
     return columns
+
+
+def _field(field: FieldComponent) -> dict[str, Any]:
+    """Spline of a field: coefficients (2, n, n) and cell, both in arcsec."""
+    return {"coefficients": spline_coefficients(field), "cell": field.cell}
 
 
 def _light(

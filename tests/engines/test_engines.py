@@ -32,6 +32,12 @@ def engine(request):
 
 
 @pytest.fixture(scope="module")
+def lenstronomy():
+    module = ENGINES.load("lenstronomy")
+    return module.build(module.Config())
+
+
+@pytest.fixture(scope="module")
 def config():
     return scene_config()
 
@@ -105,18 +111,29 @@ def test_scene_that_renders_non_finite_is_named(engine, config, euclid):
         engine.render([broken], GRID, (euclid,))
 
 
+def test_image_larger_than_its_random_field_is_named(engine, config, euclid):
+    scene = draw_scene(config, 1, 2, "fdm")
+    with pytest.raises(EngineError, match=r"scene 2 .*raise its field_of_view"):
+        engine.render([scene], Grid(60, 0.101, 1), (euclid,))
+
+
+def test_random_field_is_seen_as_lenstronomy_sees_it(engine, config, euclid, lenstronomy):
+    scenes = [draw_scene(config, 1, i, "fdm") for i in range(3)]
+    bare = [dataclasses.replace(scene, fields=()) for scene in scenes]
+    expected = lenstronomy.render(scenes, GRID, (euclid,))
+    found = engine.render(scenes, GRID, (euclid,))
+    peak = expected.max(axis=(1, 2, 3))
+    assert np.all(np.abs(found - expected).max(axis=(1, 2, 3)) < 5e-6 * peak)
+    changed = np.abs(found - engine.render(bare, GRID, (euclid,))).max(axis=(1, 2, 3))
+    assert np.all(changed > 2e-3 * peak)
+
+
 def test_instrument_of_other_pixels_is_refused(engine, config, euclid):
     with pytest.raises(EngineError, match=r"pixels of 0\.101"):
         engine.render([draw_scene(config, 1, 0)], Grid(24, 0.05, 2), (euclid,))
 
 
 # ------------------------------------------------------------------ the lenstronomy engine
-
-
-@pytest.fixture(scope="module")
-def lenstronomy():
-    module = ENGINES.load("lenstronomy")
-    return module.build(module.Config())
 
 
 def _vector_scene(params, template):
