@@ -11,18 +11,18 @@ import numpy as np
 
 from pipeline.physics.profiles.array_api import (
     Array,
+    approximate,
     atanh_over,
-    interpolate,
+    log1p_above,
     namespace,
-    polynomial,
 )
 
 _TINY = 1e-30
 _LN2 = math.log(2.0)
 #: -log1p(-z)/z on [0, 0.07].
-_LOG1P = interpolate(lambda z: -np.log1p(-z) / z, 0.0, 0.07, 9)
+_LOG1P = approximate(lambda z: -np.log1p(-z) / z, 0.0, 0.07, (9, 4))
 #: acos(y)/sqrt(1-y^2) in powers of y - 1 on [0, 2].
-_ACOS = interpolate(lambda y: atanh_over(1.0 - 1.0 / y**2) / y, 0.0, 2.0, 22, origin=1.0)
+_ACOS = approximate(lambda y: atanh_over(1.0 - 1.0 / y**2) / y, 0.0, 2.0, (22, 12), origin=1.0)
 
 
 def deflection_point_mass(
@@ -131,9 +131,9 @@ def _nfw_pair(x: Array, log_x: Array) -> tuple[Array, Array]:
     small = xp.where(is_inner, x, 0.25)
     u = xp.sqrt(1.0 - small * small)
     w = small * small / (1.0 + u)
-    log_2_over_x, log_half = _LN2 - log_x, -0.5 * w * polynomial(_LOG1P, 0.5 * w)
+    log_2_over_x, log_half = _LN2 - log_x, -0.5 * w * _LOG1P(0.5 * w)
     y = 1.0 / xp.where(is_inner, 0.5, x)
-    outer = y * polynomial(_ACOS, y - 1.0)
+    outer = y * _ACOS(y - 1.0)
     function = xp.where(is_inner, (log_2_over_x + log_half) / u, outer)
     mass = xp.where(is_inner, (log_2_over_x * w + log_half) / u, outer - log_2_over_x)
     return function, mass
@@ -172,7 +172,7 @@ def tnfw_mass(x: Array, tau: Array) -> Array:
     xp = namespace(x)
     t2 = tau * tau
     total = xp.sqrt(t2 + x * x) + tau
-    log_x, growth = xp.log(x), xp.log1p(x * x / (2.0 * tau * total))
+    log_x, growth = xp.log(x), log1p_above(x * x / (2.0 * tau * total))
     function, mass = _nfw_pair(x, log_x)
     ratio = log_x - xp.log(xp.asarray(2.0 * tau, dtype=x.dtype)) - growth
     bracket = 2.0 * function + ((t2 - 1.0) / tau * ratio - math.pi) / total

@@ -104,21 +104,37 @@ def deflection_epl(
     xp = namespace(x)
     u, v = rotate_in(x, y, phi, center_x, center_y)
     t = slope - 1.0
-    flattening = (1.0 - q) / (1.0 + q)
     if n_terms is None:
         n_terms = _epl_terms(float(q)) if isinstance(q, int | float) else 36
-    radius = xp.sqrt(q * q * u * u + v * v + _TINY)
-    c, s = q * u / radius, v / radius
-    c2, s2 = c * c - s * s, 2.0 * c * s
-    re, im = c, s
-    sum_re, sum_im = re, im
-    for n in range(1, n_terms):
-        factor = -flattening * (2 * n - (2.0 - t)) / (2 * n + (2.0 - t))
-        re, im = factor * (re * c2 - im * s2), factor * (re * s2 + im * c2)
-        sum_re, sum_im = sum_re + re, sum_im + im
+    inverse = 1.0 / xp.sqrt(q * q * u * u + v * v + _TINY)
+    c, s = q * u * inverse, v * inverse
+    even, odd = _epl_series(c * c - s * s, slope, (1.0 - q) / (1.0 + q), n_terms)
+    # e^{i phi} sum_n a_n e^{2 i n phi}, with the sum even + odd e^{2 i phi}
+    cosine, sine = c * c - s * s, 2.0 * c * s
+    real, imaginary = even + odd * cosine, odd * sine
     b = theta_E * q**0.5
-    size = 2.0 * b / (1.0 + q) * (b / radius) ** (t - 1.0)
-    return rotate_out(size * sum_re, size * sum_im, phi)
+    size = 2.0 * b / (1.0 + q) * xp.exp((t - 1.0) * xp.log(b * inverse))
+    return rotate_out(size * (c * real - s * imaginary), size * (s * real + c * imaginary), phi)
+
+
+def _epl_series(
+    cosine: Array, slope: Array, flattening: Array, n_terms: int
+) -> tuple[Array, Array]:
+    """Return A and B of sum_n a_n e^{i n p} = A + B e^{i p}, by Clenshaw's rule in cos p.
+
+    a_n = -F (2n - (3 - slope))/(2n + (3 - slope)) a_{n-1}, a_0 = 1. As e^{i n p} obeys
+    z_{n+1} = 2 cos p z_n - z_{n-1}, two real operations a term replace complex ones.
+    """
+    deficit = 3.0 - slope
+    coefficients = [1.0 + 0.0 * flattening]
+    for n in range(1, n_terms):
+        factor = -flattening * (2 * n - deficit) / (2 * n + deficit)
+        coefficients.append(coefficients[-1] * factor)
+    twice = 2.0 * cosine
+    ahead, after = 0.0 * cosine, 0.0 * cosine
+    for coefficient in reversed(coefficients[1:]):
+        ahead, after = coefficient + twice * ahead - after, ahead
+    return coefficients[0] - after, ahead
 
 
 def _epl_terms(q: float) -> int:

@@ -5,7 +5,7 @@ of 1e-4 arcsec. Written on the array API for numpy and jax.numpy.
 """
 
 from pipeline.physics.geometry import rotate_in, rotate_out
-from pipeline.physics.profiles.array_api import Array, namespace
+from pipeline.physics.profiles.array_api import Array, angle_above, log1p_above, namespace
 
 
 def deflection_rod(
@@ -45,8 +45,8 @@ def deflection_rod(
     w2 = v * v + core * core
     w = xp.sqrt(w2)
     near = (xp.abs(u) - length) ** 2 + w2
-    along = xp.log1p(4.0 * xp.abs(u) * length / xp.where(near > 0, near, 1e-30))
-    angle = xp.atan2(2.0 * length * w, (u - length) * (u + length) + w2)
+    along = log1p_above(4.0 * xp.abs(u) * length / xp.where(near > 0, near, 1e-30))
+    angle = angle_above(2.0 * length * w, (u - length) * (u + length) + w2)
     size = theta_E**2 / (2.0 * length)
     side = xp.where(w > 0, v / xp.where(w > 0, w, 1.0), 0.0)
     return rotate_out(0.5 * size * xp.sign(u) * along, size * side * angle, phi)
@@ -75,6 +75,6 @@ def convergence_rod(
     w2 = v * v + core * core
     w = xp.sqrt(w2)
     ahead, behind = u + half_length, u - half_length
-    angle = xp.atan2(2.0 * half_length * w, ahead * behind + w2)
+    angle = angle_above(2.0 * half_length * w, ahead * behind + w2)
     bracket = ahead / (ahead * ahead + w2) - behind / (behind * behind + w2) + angle / w
     return (theta_E * core) ** 2 / (4.0 * half_length * w2) * bracket
