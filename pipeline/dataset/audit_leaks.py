@@ -119,7 +119,7 @@ def judge_sample(
     """
     pairs: list[PairLeak] = []
     leaks: dict[str, float] = {}
-    listed: dict[str, tuple[tuple[str, float], ...]] = {}
+    listed: dict[str, tuple[tuple[str, float, bool], ...]] = {}
     strongest: dict[str, tuple[float, str]] = {}
     for a, b in combinations(range(len(config.class_names)), 2):
         here = (sample.labels == a) | (sample.labels == b)
@@ -132,7 +132,7 @@ def judge_sample(
         leaks |= {name: max(auc, leaks.get(name, 0.0)) for name, auc in named.items()}
         order = np.argsort(-single)
         listed[found[0].pair] = tuple(
-            (sample.names[i], float(single[i])) for i in order[:_N_LISTED]
+            (sample.names[i], float(single[i]), sample.names[i] in named) for i in order[:_N_LISTED]
         )
         for i in order:
             best = strongest.get(sample.names[i], (0.0, ""))

@@ -66,6 +66,27 @@ class PairLeak:
 
 
 @dataclass(frozen=True)
+class Ceilings:
+    """AUC that no classifier can exceed.
+
+    Attributes
+    ----------
+    pairs : mapping of two class names to AUC
+    per_class : mapping of class name to AUC
+        Against all others together.
+    problem : str
+        Why there are none; "" otherwise.
+    n_lenses : int
+        Smallest number of lenses behind a pair.
+    """
+
+    pairs: Mapping[tuple[str, str], float]
+    per_class: Mapping[str, float]
+    problem: str = ""
+    n_lenses: int = 0
+
+
+@dataclass(frozen=True)
 class Histogram:
     """Values of one statistic by class: ``counts`` (K, B) over ``edges`` (B + 1,)."""
 
@@ -88,13 +109,13 @@ class Evidence:
         Standard error of the difference of two such means.
     histograms : tuple of Histogram
         Of the statistics that tell most, the worst first.
-    single_auc : mapping of pair to (statistic, AUC), the largest first
+    single_auc : mapping of pair to (statistic, AUC, whether it leaks), the largest first
     """
 
     mean_images: NDArray[np.float64]
     mean_error: NDArray[np.float64]
     histograms: tuple[Histogram, ...]
-    single_auc: Mapping[str, tuple[tuple[str, float], ...]]
+    single_auc: Mapping[str, tuple[tuple[str, float, bool], ...]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +145,9 @@ class Audit:
         Statistic that gives a class away, and its AUC in the pair where it tells most.
     leak_pairs : tuple of PairLeak
     ceiling_auc : mapping of str to float
-        Class, and the AUC against the smooth class that no classifier can exceed.
+        Class, and the AUC against all others that no classifier can exceed.
+    ceiling_pairs : mapping of str to float
+        The same for pairs of classes.
     checks : tuple of Check
     seconds : float
     evidence : Evidence or None
@@ -147,6 +170,7 @@ class Audit:
     leaks: Mapping[str, float]
     leak_pairs: tuple[PairLeak, ...]
     ceiling_auc: Mapping[str, float]
+    ceiling_pairs: Mapping[str, float]
     checks: tuple[Check, ...]
     seconds: float
     evidence: Evidence | None = None
@@ -187,7 +211,8 @@ class Audit:
         }
         data["leak_pairs"] = [{**dataclasses.asdict(p), "auc": p.auc} for p in self.leak_pairs]
         data["checks"] = [dataclasses.asdict(c) for c in self.checks]
-        data["leaks"], data["ceiling_auc"] = dict(self.leaks), dict(self.ceiling_auc)
+        data |= {"leaks": dict(self.leaks), "ceiling_auc": dict(self.ceiling_auc)}
+        data["ceiling_pairs"] = dict(self.ceiling_pairs)
         data["not_judged"] = [c.name for c in self.not_judged]
         return {**data, "verdict": self.verdict, "passed": self.passed}
 

@@ -23,7 +23,7 @@ from pipeline.report.page import (
 from pipeline.report.pictures import difference_picture, grey_picture
 from pipeline.statistics.leaks import GATE_AUC, GATE_SIGMA
 
-_MARKS = {PASSED: "✓ passed", FAILED: "✗ FAILED", NOT_JUDGED: "? not judged"}
+_MARKS = {PASSED: "✓\u00a0passed", FAILED: "✗\u00a0FAILED", NOT_JUDGED: "?\u00a0not\u00a0judged"}
 #: What each check asks.
 _QUESTIONS = {
     "complete": "Are all shards there?",
@@ -116,7 +116,9 @@ def _tiles(audit: Audit) -> tuple[Tile, ...]:
         note = f"0.5 is guessing, the gate is at {GATE_AUC}"
         tiles.append(Tile("largest gated leak AUC", f"{audit.leak_auc_max:.3f}", note))
     for name, auc in audit.ceiling_auc.items():
-        tiles.append(Tile(f"ceiling, {name}", f"{auc:.3f}", "AUC that no method can exceed"))
+        tiles.append(
+            Tile(f"ceiling, {name}", f"{auc:.3f}", "AUC against the rest that no method can exceed")
+        )
     return tuple(tiles)
 
 
@@ -149,7 +151,7 @@ def _leak_section(audit: Audit, evidence: Evidence) -> Section:
     return Section(
         "What plain statistics give away",
         lead,
-        (Charts((gate,)), Charts(histograms), _leak_table(audit, evidence)),
+        (Charts((gate,)), Charts(histograms), _leak_table(evidence)),
     )
 
 
@@ -157,16 +159,17 @@ def _told(leaks: bool) -> str:
     return "Leaks: alone it is above the gate." if leaks else "One of those that tell most."
 
 
-def _leak_table(audit: Audit, evidence: Evidence) -> Table:
+def _leak_table(evidence: Evidence) -> Table:
     rows = tuple(
-        (pair, name, f"{auc:.3f}", "leaks" if name in audit.leaks else "")
+        (pair, name, f"{auc:.3f}", "leaks" if leaks else "")
         for pair, listed in evidence.single_auc.items()
-        for name, auc in listed
+        for name, auc, leaks in listed
     )
     return Table(
         ("pair", "statistic", "AUC alone", ""),
         rows,
-        "The statistics that tell most in each pair, whichever class they are larger in.",
+        "The statistics that tell most in each pair, whichever class they are larger in, and "
+        "whether they are gated there and above the gate.",
         numeric=(2,),
     )
 

@@ -255,7 +255,9 @@ def test_the_long_form_measures_leaks_ceilings_and_the_other_engine(tmp_path: Pa
     assert 0 < audit.engine_deviation_max < 1e-3
     assert audit.reference_engine == "jax"
     assert audit.leak_auc_max is not None
-    assert set(audit.ceiling_auc) == {"subhalo", "vortex"}
+    assert set(audit.ceiling_auc) == {"no", "subhalo", "vortex"}
+    assert all(0.5 < auc <= 1.0 for auc in audit.ceiling_pairs.values())
+    assert state(audit, "ceilings") == PASSED
     assert state(audit, "engines agree") == PASSED
 
 

@@ -42,6 +42,7 @@ def audit(*checks: Check, evidence: Evidence | None = None, leaks: bool = False)
         leaks={"flux": 0.7} if leaks else {},
         leak_pairs=pairs if evidence else (),
         ceiling_auc={"vortex": 0.98},
+        ceiling_pairs={"no–vortex": 0.98},
         checks=checks,
         seconds=1.0,
         evidence=evidence,
@@ -55,7 +56,7 @@ def evidence() -> Evidence:
         "flux", 0.7, "no–vortex", np.linspace(0, 1, 11), rng.integers(1, 9, (2, 10))
     )
     means = rng.normal(size=(2, 16, 16))
-    listed = {"no–vortex": (("flux", 0.7), ("az1", 0.52))}
+    listed = {"no–vortex": (("flux", 0.7, True), ("az1", 0.52, False))}
     return Evidence(means, np.full((16, 16), 0.1), (histogram,), listed)
 
 
