@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detectability.nuisances import MULTIPOLES, nuisance_names
-from pipeline.engines._jax import Columns, Signature, batch_renderer, pack, signature
+from pipeline.detectability.nuisances import MULTIPOLES, VORTEX, nuisance_names
+from pipeline.engines import _jax_setup
+from pipeline.engines._jax import batch_renderer
+from pipeline.engines._jax_pack import Columns, Signature, pack, signature
 from pipeline.physics.geometry import Grid, axis_ratio_angle, ellipticity
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import sersic_b
@@ -27,6 +29,8 @@ type Floats = NDArray[np.float64]
 BATCH_SIZE = 4
 #: Angles of a round shape are undefined: a rounder one is differentiated at this ellipticity.
 _ROUNDEST = 1e-6
+#: Nuisances of the source that change more than its place.
+_SHAPE = {"ln_flux", "ln_r_eff", "source_n", "source_e1", "source_e2"}
 
 
 @dataclass(frozen=True)
@@ -49,30 +53,37 @@ class Jacobians:
 
 
 def jacobians(
-    twins: Sequence[Scene], grid: Grid, instruments: tuple[Instrument, ...]
+    scenes: Sequence[Scene],
+    grid: Grid,
+    instruments: tuple[Instrument, ...],
+    only: tuple[str, ...] | None = None,
 ) -> Iterator[Jacobians]:
-    """Jacobians of smooth scenes, a batch at a time so that memory stays bounded.
+    """Jacobians of scenes, a batch at a time so that memory stays bounded.
 
     Parameters
     ----------
-    twins : sequence of Scene
-        Without substructure (``smooth_twin``).
+    scenes : sequence of Scene
+        Smooth twins as a rule; substructure in them stays where it is.
     grid : Grid
     instruments : tuple of Instrument, length C
+    only : tuple of str, optional
+        Nuisances wanted, those of ``VORTEX`` too; by default all of the smooth lens.
 
     Yields
     ------
     Jacobians
     """
+    _jax_setup.configure()
     groups: dict[tuple[Signature, tuple[str, ...]], list[int]] = {}
-    for position, twin in enumerate(twins):
-        shape = signature(twin)
-        groups.setdefault((shape, _padded(nuisance_names(twin), shape)), []).append(position)
+    for position, scene in enumerate(scenes):
+        shape = signature(scene)
+        names = _ordered(only) if only else _padded(nuisance_names(scene), shape)
+        groups.setdefault((shape, names), []).append(position)
     psfs = tuple(instrument.psf for instrument in instruments)
     for (shape, names), positions in groups.items():
         for first in range(0, len(positions), BATCH_SIZE):
             part = positions[first : first + BATCH_SIZE]
-            padded = [twins[i] for i in part] + [twins[part[-1]]] * (BATCH_SIZE - len(part))
+            padded = [scenes[i] for i in part] + [scenes[part[-1]]] * (BATCH_SIZE - len(part))
             with jax.enable_x64(True):
                 columns = pack(padded, shape, instruments, np.dtype(np.float64))
                 found = np.asarray(_compiled(shape, names, grid, psfs)(columns))
@@ -121,11 +132,23 @@ def _padded(names: tuple[str, ...], shape: Signature) -> tuple[str, ...]:
 
 
 def _groups(names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Consecutive nuisances of the ellipsoid, the further masses and the source."""
-    first_mass = names.index("center_y") + 1
-    source = names.index("source_x")
-    groups = [names[:first_mass], names[first_mass:source], names[source:]]
-    return [group for group in groups if group]
+    """Consecutive nuisances of the ellipsoid, the further masses, the source and a vortex."""
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(_rank(name), []).append(name)
+    return [tuple(groups[rank]) for rank in sorted(groups)]
+
+
+def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=_rank))
+
+
+def _rank(name: str) -> int:
+    if name in ("theta_E", "slope", "e1", "e2", "center_x", "center_y"):
+        return 0
+    if name in VORTEX:
+        return 3
+    return 2 if name.startswith(("source", "ln_")) else 1
 
 
 def _shifted(columns: Columns, shape: Signature, step: dict[str, jax.Array]) -> Columns:
@@ -145,12 +168,37 @@ def _shifted(columns: Columns, shape: Signature, step: dict[str, jax.Array]) -> 
         if "q" in params and ("e1" in step or "e2" in step):
             e1, e2 = ellipticity(jnp.asarray(params["q"]), jnp.asarray(params["phi"]))
             moved["q"], moved["phi"] = axis_ratio_angle(
-                _not_round(e1, e2) + step["e1"], e2 + step["e2"]
+                _not_round(e1, e2) + step.get("e1", 0.0), e2 + step.get("e2", 0.0)
             )
         macro.append(moved)
     source_x, source_y = step.get("source_x", 0.0), step.get("source_y", 0.0)
     source = _shifted_source(columns["source"], step, x + source_x, y + source_y)
-    return {**columns, "macro": macro, "source": source}
+    moved_columns = {**columns, "macro": macro, "source": source}
+    if any(name in VORTEX for name in step):
+        moved_columns["perturbers"] = _shifted_vortex(columns["perturbers"], shape, step)
+    return moved_columns
+
+
+def _shifted_vortex(
+    perturbers: list[Columns], shape: Signature, step: dict[str, jax.Array]
+) -> list[Columns]:
+    """Columns (B, n) of a rod, or of the points along one, moved, turned and rescaled."""
+    x, y, turn, growth = (jnp.atleast_1d(step.get(name, 0.0))[:, None] for name in VORTEX)
+    all_moved = []
+    for (profile, _), params in zip(shape.perturbers, perturbers, strict=True):
+        moved = {**params, "theta_E": params["theta_E"] * jnp.exp(0.5 * growth)}
+        if profile == "rod":
+            moved["phi"] = params["phi"] + turn
+        # Padding has no mass and may turn with the rest.
+        weight = params["theta_E"] ** 2 / (params["theta_E"] ** 2).sum(axis=1, keepdims=True)
+        middle_x = (weight * params["center_x"]).sum(axis=1, keepdims=True)
+        middle_y = (weight * params["center_y"]).sum(axis=1, keepdims=True)
+        dx, dy = params["center_x"] - middle_x, params["center_y"] - middle_y
+        c, s = jnp.cos(turn), jnp.sin(turn)
+        moved["center_x"] = middle_x + c * dx - s * dy + x
+        moved["center_y"] = middle_y + s * dx + c * dy + y
+        all_moved.append(moved)
+    return all_moved
 
 
 def _shifted_source(
@@ -160,8 +208,11 @@ def _shifted_source(
     moved = {name: jnp.asarray(value) for name, value in source.items()}
     moved["center_x"] = moved["center_x"] + jnp.atleast_1d(x)[:, None]
     moved["center_y"] = moved["center_y"] + jnp.atleast_1d(y)[:, None]
-    if "ln_flux" not in step:
+    if not (_SHAPE & step.keys() or any(name.startswith("ln_clump") for name in step)):
         return moved
+    zero = jnp.zeros_like(moved["n"][:, 0])
+    still = dict.fromkeys(_SHAPE, zero)
+    step = {**still, **step}
     n, r_eff = moved["n"][:, 0], moved["r_eff"][:, 0]
     new_n, new_r = n + step["source_n"], r_eff * jnp.exp(step["ln_r_eff"])
     moved["n"], moved["r_eff"] = moved["n"].at[:, 0].set(new_n), moved["r_eff"].at[:, 0].set(new_r)
@@ -170,7 +221,7 @@ def _shifted_source(
     # The flux of a component stays what it was when its size or index changes.
     gain = [_ln_flux(r_eff, n) - _ln_flux(new_r, new_n)]
     n_components = moved["n"].shape[1]
-    gain += [step.get(f"ln_clump_{k}", jnp.zeros_like(n)) for k in range(1, n_components)]
+    gain += [step.get(f"ln_clump_{k}", zero) for k in range(1, n_components)]
     factor = jnp.exp(jnp.stack(gain, axis=1) + step["ln_flux"][:, None])
     moved["amplitude"] = moved["amplitude"] * factor[:, :, None]
     return moved

@@ -21,6 +21,8 @@ type Floats = NDArray[np.float64]
 
 ELLIPSOIDS = ("sie", "epl")
 MULTIPOLES = ("multipole", "elliptical_multipole")
+#: Nuisances of a vortex: place, angle (rad) and logarithm of its mass.
+VORTEX = ("vortex_x", "vortex_y", "vortex_angle", "vortex_ln_mass")
 #: Draws from which the widths of priors are measured: 1.6 % of the width, at worst.
 N_DRAWS = 2000
 

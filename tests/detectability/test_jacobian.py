@@ -8,7 +8,12 @@ import pytest
 
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.detectability.jacobian import BATCH_SIZE, jacobians
-from pipeline.detectability.nuisances import PriorWidths, nuisance_names, nuisance_values
+from pipeline.detectability.nuisances import (
+    VORTEX,
+    PriorWidths,
+    nuisance_names,
+    nuisance_values,
+)
 from pipeline.engines._jax import JaxEngine
 from pipeline.physics.components import LightComponent, MassComponent
 from pipeline.physics.geometry import axis_ratio_angle, ellipticity
@@ -104,6 +109,44 @@ def test_every_column_is_the_derivative_of_the_image(config: DatasetConfig) -> N
 )
 def test_other_shapes_of_scene_are_differentiated_too(overrides: list[str]) -> None:
     check(load_dataset_config("demo", ["n_pix=24", *overrides]), 2)
+
+
+def turned_vortex(scene: Scene, name: str, step: float) -> Scene:
+    """The scene with its one vortex, rod or row of points, changed."""
+    (rod,) = scene.perturbers
+    params = {key: np.array(value) for key, value in rod.params.items()}
+    x, y = scene.truth["vortex_x"], scene.truth["vortex_y"]
+    dx, dy = params["center_x"] - x, params["center_y"] - y
+    if name == "vortex_angle":
+        params["center_x"] = x + np.cos(step) * dx - np.sin(step) * dy
+        params["center_y"] = y + np.sin(step) * dx + np.cos(step) * dy
+        if "phi" in params:
+            params["phi"] = params["phi"] + step
+    elif name == "vortex_ln_mass":
+        params["theta_E"] = params["theta_E"] * math.exp(0.5 * step)
+    else:
+        params[f"center_{name[-1]}"] = params[f"center_{name[-1]}"] + step
+    return dataclasses.replace(scene, perturbers=(dataclasses.replace(rod, params=params),))
+
+
+@pytest.mark.parametrize("n_points", [0, 12])
+def test_a_vortex_is_differentiated_as_rod_and_as_points(n_points: int) -> None:
+    block = (
+        "{kind: vortex, mass: 1.0e10, log10_axion_mass: -23.5, center_radius: 0.2, core: 0.0, "
+        f"core_fraction: 0.0, n_points: {n_points}}}"
+    )
+    overrides = ["n_pix=24", "supersample=1", f"scenes.classes.vortex.substructure={block}"]
+    config = load_dataset_config("demo", overrides)
+    scene = draw_scene(config.scenes, 0, 0, "vortex")
+    (batch,) = jacobians([scene], config.grid, config.instruments, (*VORTEX, "source_x"))
+    assert set(batch.names) == {*VORTEX, "source_x"}
+    for name in VORTEX:
+        moved = [turned_vortex(scene, name, step) for step in (1e-6, -1e-6)]
+        first, second = ENGINE.render(moved, config.grid, config.instruments)
+        numeric = (first - second) / 2e-6
+        found = batch.values[0, ..., batch.names.index(name)]
+        scale = np.abs(numeric).max()
+        np.testing.assert_allclose(found, numeric, atol=1e-5 * scale, err_msg=name)
 
 
 def test_round_lenses_have_finite_derivatives(config: DatasetConfig) -> None:
