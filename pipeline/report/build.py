@@ -111,8 +111,9 @@ def _next_steps(run: Path | None, data: Path | None) -> dict[str, str]:
     if run is not None:
         steps["Score your own images"] = f"deeplense score {run} DIR --out scores.ecsv"
     if data is not None:
-        steps["Train another network on the same images, and compare"] = (
-            f"deeplense train --data {data} --out runs/cvt --model cvt"
+        steps["Train another network on the same images, and judge it on the same test"] = (
+            f"deeplense train --data {data} --out runs/cvt --model cvt\n"
+            f"deeplense evaluate runs/cvt --data {data}"
         )
     steps |= {
         "Simulate your own lenses: print a preset, change three lines": (

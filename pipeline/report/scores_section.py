@@ -22,6 +22,15 @@ FLAGS = {
     "repaired": "a few missing pixels were filled in",
     "low_snr": "hardly anything stands out of the noise",
     "coarse_pixels": "pixels too coarse for what the network looks for",
+    "pixel_scale_unknown": "the header does not say how large a pixel is, so none was resampled",
+    "unit_unknown": "the network needs the unit, and the header does not say it",
+    "anisotropic_pixels": "pixels that are not square",
+    "companion": "named like a noise map or a PSF",
+    "hdu_choice": "the file holds other images too",
+    "bad_header": "part of the header cannot be read",
+    "checksum": "the file does not match its own checksum",
+    "truncated_file": "the file ends early, behind the picture",
+    "padded": "smaller than the network's field; empty sky was put around it",
 }
 
 Row = Mapping[str, Any]  # Any: text, number or None, by column
@@ -115,8 +124,9 @@ def _cards(scores: Scores, scored: tuple[Row, ...]) -> ScoreCards:
     more = f" {left:,} more are in {scores.path.name}." if left else ""
     return ScoreCards(
         cards,
-        "Calibrated probability of each class. Pictures have a stretch of their own, so brightness "
-        f"cannot be compared between them.{meanings}{more}",
+        "Calibrated probability of each class. Novelty is the share of validation images that are "
+        "less unusual than this one. Pictures have a stretch of their own, so brightness cannot be "
+        f"compared between them.{meanings}{more}",
     )
 
 
