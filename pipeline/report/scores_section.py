@@ -30,6 +30,7 @@ FLAGS = {
     "bad_header": "part of the header cannot be read",
     "checksum": "the file does not match its own checksum",
     "truncated_file": "the file ends early, behind the picture",
+    "cropped": "larger than the network's field; its middle was taken",
     "padded": "smaller than the network's field; empty sky was put around it",
 }
 
