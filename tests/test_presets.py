@@ -8,7 +8,6 @@ from pipeline.core.resources import sim_params
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.generate import record
 from pipeline.engines.base import ENGINES
-from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import REFERENCED, Instrument
 from pipeline.physics.psf import GaussianPsf
 from pipeline.physics.scene import draw_scene
@@ -19,15 +18,18 @@ TABLE = {
     "legacy_model_i": (150, 0.05, "legacy_model_i"),
     "legacy_model_ii": (64, 0.101, "legacy_model_ii"),
     "legacy_model_iii": (64, 0.08, "legacy_model_iii"),
+    "legacy_model_iv": (64, 0.101, "legacy_model_iv_1"),
     "model_i_fixed": (150, 0.05, "hst_acs_f814w"),
     "model_ii_fixed": (64, 0.101, "euclid_vis"),
     "model_iii_fixed": (64, 0.08, "hst_wfc3_f160w"),
+    "model_iv_fixed": (64, 0.101, "euclid_vis"),
     "contrast_hst": (80, 0.05, "hst_acs_f814w_deep"),
     "physical_euclid": (64, 0.101, "euclid_vis"),
     "physical_hst": (80, 0.05, "hst_acs_f814w"),
     "physical_jwst": (128, 0.031, "jwst_f200w_zodiacal"),
     "physical_lsst": (32, 0.2, "lsst_i"),
     "physical_roman": (48, 0.11, "roman_f106"),
+    "hard_multipole": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_clumpy": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_fdm": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_wdm": (128, 0.031, "jwst_f200w_zodiacal"),
@@ -51,7 +53,8 @@ SIGNALS = {
     "hard_wdm": ("cdm", "wdm"),
     "hard_sidm": ("cdm", "cored", "collapsed"),
 }
-N_PIX = 16
+#: Pixels along a side of rendered images: the middle of the preset's.
+N_PIX = 20
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -150,13 +153,11 @@ def test_contrast_hst_has_a_halo_near_the_ring_in_every_subhalo_image() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ENGINES.kinds())
 def test_every_class_renders_in_every_engine(kind: str, preset: tuple[str, DatasetConfig]) -> None:
-    _, config = preset
-    scale = config.n_pix * config.pixel_scale / N_PIX
-    instruments = tuple(i.with_changes(pixel_scale=scale) for i in config.instruments)
+    config = preset[1].with_changes(n_pix=N_PIX, supersample=1)
     module = ENGINES.load(kind)
     engine = module.build(module.Config())
     scenes = [draw_scene(config.scenes, 1, i) for i in range(len(config.class_names))]
-    noiseless = engine.render(scenes, Grid(N_PIX, scale, 1), instruments)
+    noiseless = engine.render(scenes, config.grid, config.instruments)
     images = record(config, noiseless, scenes)
     assert images.shape == (len(scenes), len(config.bands), N_PIX, N_PIX)
     assert np.isfinite(images).all()

@@ -37,6 +37,7 @@ from pipeline.dataset.splits import split_codes
 from pipeline.dataset.store import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.detector import expose
+from pipeline.physics.lens_light import light_rate
 from pipeline.physics.scene import Scene, draw_scene
 
 if TYPE_CHECKING:
@@ -160,10 +161,22 @@ def record(
     """Expose noiseless images (B, C, H, W), each with its own noise stream."""
     return np.stack(
         [
-            expose(image, config.instruments, image_rng(config.seed, scene.index, Stream.NOISE))
+            expose(
+                image,
+                config.instruments,
+                image_rng(config.seed, scene.index, Stream.NOISE),
+                subtracted_rate(config, scene),
+            )
             for image, scene in zip(noiseless, scenes, strict=True)
         ]
     )
+
+
+def subtracted_rate(config: DatasetConfig, scene: Scene) -> NDArray[np.float64] | None:
+    """Light (C, H, W), electron/s, of the lens that is gone from the image but not its noise."""
+    if not scene.subtracted_light:
+        return None
+    return light_rate(scene.subtracted_light, config.grid, config.instruments)
 
 
 def _make(store: ShardStore, missing: tuple[int, ...], workers: int, advance: Advance) -> None:

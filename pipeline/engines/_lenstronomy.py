@@ -74,8 +74,15 @@ class RotatedMultipole(LensProfileBase):  # type: ignore[misc]  # lenstronomy ha
     ) -> tuple[Floats, Floats]:
         """Deflection (alpha_x, alpha_y), arcsec."""
         u, v = rotate_in(x, y, phi, center_x, center_y)
-        alpha = self._aligned.derivatives(u, v, int(m), a_m, phi_m, q, r_E=theta_E)
-        return rotate_out(alpha[0], alpha[1], phi)
+        aligned = functools.partial(
+            self._aligned.derivatives, m=int(m), a_m=a_m, phi_m=phi_m, q=q, r_E=theta_E
+        )
+        # Its potential of odd m holds a linear term, which only moves the source; ours does not.
+        point = np.array([theta_E]), np.array([0.0])
+        ours = PROFILES["elliptical_multipole"].deflection(*point, m, a_m, phi_m, q, 0.0, theta_E)
+        theirs, alpha = aligned(*point), aligned(u, v)
+        alpha_u, alpha_v = alpha[0] + ours[0] - theirs[0], alpha[1] + ours[1] - theirs[1]
+        return rotate_out(alpha_u, alpha_v, phi)
 
 
 def _center(p: Params) -> dict[str, float]:

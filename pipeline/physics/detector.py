@@ -16,7 +16,10 @@ type Floats = NDArray[np.float64]
 
 
 def expose(
-    noiseless: Floats, instruments: Sequence[Instrument], rng: np.random.Generator
+    noiseless: Floats,
+    instruments: Sequence[Instrument],
+    rng: np.random.Generator,
+    subtracted: Floats | None = None,
 ) -> NDArray[np.float32]:
     """Observe a noiseless image.
 
@@ -29,26 +32,33 @@ def expose(
     instruments : sequence of Instrument, length C
     rng : numpy.random.Generator
         Of the image's noise stream.
+    subtracted : Floats, shape (C, H, W), electron/s, optional
+        Light that was observed and then taken out: its noise stays, its mean does not.
 
     Returns
     -------
     float32 array, shape (C, H, W), electron/s
         Counts instead of a rate under ``double_poisson``, as DeepLenseSim returns them.
     """
+    light = _light_of(noiseless, subtracted)
     bands = [
-        _expose_band(image, instrument, rng)
-        for image, instrument in zip(noiseless, instruments, strict=True)
+        _expose_band(image, instrument, rng, gone)
+        for image, instrument, gone in zip(noiseless, instruments, light, strict=True)
     ]
     return np.stack(bands).astype(np.float32)
 
 
-def variance(noiseless: Floats, instruments: Sequence[Instrument]) -> Floats:
-    """Variance of an exposure: [N RN^2 + sky T]/T^2 + max(I, 0)/T.
+def variance(
+    noiseless: Floats, instruments: Sequence[Instrument], subtracted: Floats | None = None
+) -> Floats:
+    """Variance of an exposure: [N RN^2 + sky T]/T^2 + max(I, 0)/T, I with the subtracted light.
 
     Parameters
     ----------
     noiseless : Floats, shape (C, H, W), electron/s
     instruments : sequence of Instrument, length C
+    subtracted : Floats, shape (C, H, W), electron/s, optional
+        As in :func:`expose`.
 
     Returns
     -------
@@ -56,7 +66,8 @@ def variance(noiseless: Floats, instruments: Sequence[Instrument]) -> Floats:
         0 for a ``noise_free`` instrument; counts^2 at the median time under ``double_poisson``.
     """
     bands = []
-    for image, instrument in zip(noiseless, instruments, strict=True):
+    light = _light_of(noiseless, subtracted)
+    for image, instrument, gone in zip(noiseless, instruments, light, strict=True):
         if instrument.defects.noise_free:
             bands.append(np.zeros_like(image))
         elif instrument.defects.double_poisson:
@@ -65,7 +76,7 @@ def variance(noiseless: Floats, instruments: Sequence[Instrument]) -> Floats:
             bands.append(moments[1])
         else:
             background = background_rms(instrument, instrument.total_time) ** 2
-            bands.append(background + np.maximum(image, 0.0) / instrument.total_time)
+            bands.append(background + np.maximum(image + gone, 0.0) / instrument.total_time)
     return np.stack(bands)
 
 
@@ -114,7 +125,13 @@ def legacy_count_moments(
     return mean, (c * c + s * s) * below + c * s * density - mean * mean + mean
 
 
-def _expose_band(image: Floats, instrument: Instrument, rng: np.random.Generator) -> Floats:
+def _light_of(noiseless: Floats, subtracted: Floats | None) -> Floats:
+    return np.zeros_like(noiseless) if subtracted is None else subtracted
+
+
+def _expose_band(
+    image: Floats, instrument: Instrument, rng: np.random.Generator, gone: Floats
+) -> Floats:
     time = instrument.n_exposures * instrument.exposure_time.draw(rng)
     defects = instrument.defects
     if defects.noise_free:
@@ -126,9 +143,9 @@ def _expose_band(image: Floats, instrument: Instrument, rng: np.random.Generator
         counts = rng.poisson(np.maximum(time * (image + source + background), 0.0))
         return counts.astype(np.float64)
     if not instrument.poisson:
-        spread = background_rms(instrument, time) ** 2 + np.maximum(image, 0.0) / time
+        spread = background_rms(instrument, time) ** 2 + np.maximum(image + gone, 0.0) / time
         return image + rng.standard_normal(image.shape) * np.sqrt(spread)
-    sky = instrument.sky_rate
+    sky = instrument.sky_rate + gone
     counts = rng.poisson(time * (np.maximum(image, 0.0) + sky))
     read = instrument.read_noise * math.sqrt(instrument.n_exposures) / time
     still = math.hypot(read, instrument.background_rms or 0.0)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     type ShearPrior = AnyPrior
     type RedshiftPrior = AnyPrior
     type MassPrior = AnyPrior
+    type SpeedPrior = AnyPrior
+    type MultipolePrior = AnyPrior
     type MagnitudePrior = AnyPrior
     type SersicIndexPrior = AnyPrior
     type Log10AxionMassPrior = AnyPrior
@@ -61,6 +63,9 @@ else:
     ShearPrior = prior(gt=-0.35, lt=0.35)
     RedshiftPrior = prior(gt=0, lt=20)
     MassPrior = prior("M_sun", gt=0)
+    SpeedPrior = prior("km/s", gt=0, lt=2000)
+    # Observed galaxies stay within a few per cent.
+    MultipolePrior = prior(ge=-0.1, le=0.1)
     MagnitudePrior = prior("mag", gt=-50, lt=50)
     SersicIndexPrior = prior(ge=0.4, le=8)
     Log10AxionMassPrior = prior(gt=-26, lt=-15)

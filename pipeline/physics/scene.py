@@ -17,8 +17,8 @@ from pipeline.core.config import StrictModel, dump
 from pipeline.core.errors import PhysicsError
 from pipeline.core.priors import Constant
 from pipeline.core.registry import plugin_field
-from pipeline.core.seeding import Stream, child_rngs, image_rng
-from pipeline.physics import compensation, cosmology, macro
+from pipeline.core.seeding import Stream, child_rngs
+from pipeline.physics import cosmology, macro
 from pipeline.physics.components import (
     FieldComponent,
     LightComponent,
@@ -29,11 +29,14 @@ from pipeline.physics.components import (
 from pipeline.physics.cosmology import FlatLCDM
 from pipeline.physics.geometry import Grid
 from pipeline.physics.host import Host, velocity_dispersion
+from pipeline.physics.lens_light import TRUTH as _LENS_LIGHT_TRUTH
+from pipeline.physics.lens_light import LensLightConfig, draw_lens_light
 from pipeline.physics.macro import MacroConfig
+from pipeline.physics.population import CLASS_TRUTH, draw_population
 from pipeline.physics.quantities import MassPrior, RedshiftPrior
 from pipeline.physics.shapes import BoxPosition, DiscPosition
 from pipeline.physics.sources.base import SOURCES, DrawnSource
-from pipeline.physics.substructure.base import SUBSTRUCTURE, Population
+from pipeline.physics.substructure.base import SUBSTRUCTURE
 
 if TYPE_CHECKING:
     type AnySource = StrictModel
@@ -44,9 +47,6 @@ else:
 
 #: Redshift that DeepLenseSim gives lenstronomy as the convention of its deflections.
 _LEGACY_CONVENTION = 2.5
-#: A population that would hold more than this share of the mass in the ring is drawn again.
-_MAX_SUBSTRUCTURE = 0.5
-_MAX_REDRAWS = 1000
 
 _HOST_TRUTH = {
     "z_lens": TruthColumn("", "redshift of the lens"),
@@ -58,23 +58,13 @@ _PLACE_TRUTH = {
     "source_x": TruthColumn("arcsec", "place of the source"),
     "source_y": TruthColumn("arcsec", "place of the source"),
 }
-_CLASS_TRUTH = {
-    "theta_E_macro": TruthColumn("arcsec", "Einstein radius of the macro lens alone"),
-    "n_sub": TruthColumn("", "number of perturbers"),
-    "m_sub": TruthColumn("M_sun", "total bound mass of the perturbers"),
-    "m_max": TruthColumn("M_sun", "bound mass of the most massive perturber"),
-    "m_tot_2d": TruthColumn("M_sun", "projected mass of the perturbers inside theta_E"),
-    "f_sub": TruthColumn("", "mean convergence of a field population over 1/2"),
-    "log10_axion_mass": TruthColumn("", "log10 of the axion mass in eV"),
-    "axion_mass": TruthColumn("eV", "mass of the axion"),
-    "n_redrawn": TruthColumn("", "populations refused because they outweigh the macro lens"),
-}
 
 
 class ClassConfig(StrictModel):
     """One class of lenses."""
 
     substructure: AnySubstructure
+    macro: MacroConfig | None = None  # only under class_dependent_macro
 
 
 class Defects(StrictModel):
@@ -83,6 +73,7 @@ class Defects(StrictModel):
     einstein_radius_bug: bool = False  # luminosity distances and D_ls = D_s - D_l
     z_convention_bug: bool = False  # deflections taken as those of a source at z = 2.5
     mass_leak: bool = False  # macro lens not lowered by the mass of the substructure
+    class_dependent_macro: bool = False  # classes may have a macro lens of their own
 
 
 class SceneConfig(StrictModel):
@@ -97,6 +88,7 @@ class SceneConfig(StrictModel):
     source_position: DiscPosition | BoxPosition = Field(
         default=DiscPosition(), discriminator="kind"
     )
+    lens_light: LensLightConfig | None = None
     classes: dict[str, ClassConfig] = Field(min_length=1)
     signal_scale: float = Field(default=1.0, ge=0)  # factor on every mass of the substructure
     defects: Defects = Defects()
@@ -144,6 +136,16 @@ class SceneConfig(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _macro_blind_to_class(self) -> Self:
+        own = [name for name, block in self.classes.items() if block.macro is not None]
+        if own and not self.defects.class_dependent_macro:
+            raise ValueError(
+                f"class {own[0]!r} has a macro lens of its own, which gives the class away; only "
+                "defects.class_dependent_macro allows that"
+            )
+        return self
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -161,6 +163,8 @@ class Scene:
     fields : tuple of FieldComponent
         Substructure that is no sum of profiles.
     source, lens_light : tuple of LightComponent
+    subtracted_light : tuple of LightComponent
+        Light of the lens that is gone from the image, but not from its noise.
     group : str
         Identity of a real source galaxy; "" for parametric ones.
     truth : Mapping[str, float]
@@ -177,11 +181,12 @@ class Scene:
     group: str
     truth: Mapping[str, float]
     fields: tuple[FieldComponent, ...] = ()
+    subtracted_light: tuple[LightComponent, ...] = ()
 
 
 def truth_columns(config: SceneConfig) -> dict[str, TruthColumn]:
     """Columns of every scene's truth under ``config``, in a fixed order."""
-    columns = {**nuisance_columns(config), **_CLASS_TRUTH}
+    columns = {**nuisance_columns(config), **CLASS_TRUTH}
     for block in config.classes.values():
         columns.update(SUBSTRUCTURE.load(_kind(block.substructure)).TRUTH)
     return columns
@@ -190,7 +195,10 @@ def truth_columns(config: SceneConfig) -> dict[str, TruthColumn]:
 def nuisance_columns(config: SceneConfig) -> dict[str, TruthColumn]:
     """Columns of the truth that no class may touch: lens and source."""
     source = SOURCES.load(_kind(config.source)).TRUTH
-    return {**_HOST_TRUTH, **macro.TRUTH, **_PLACE_TRUTH, **source}
+    macros = [config.macro, *(b.macro for b in config.classes.values() if b.macro is not None)]
+    lens_light = {} if config.lens_light is None else _LENS_LIGHT_TRUTH
+    lens = {**_HOST_TRUTH, **macro.truth_columns(macros)}
+    return {**lens, **_PLACE_TRUTH, **source, **lens_light}
 
 
 def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | None = None) -> Scene:
@@ -211,25 +219,36 @@ def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | Non
     name = config.class_names[index % len(config.classes)] if class_name is None else class_name
     if name not in config.classes:
         raise PhysicsError(f"{name!r} is not a class; known: {', '.join(config.class_names)}")
-    # Children: 0 host and macro lens, 1 source, 2 lens light. Append only.
-    lens_rng, source_rng, _ = child_rngs(seed, index, Stream.SCENE, 3)
-    host, drawn, scaling = _draw_host(config, lens_rng)
+    # Children: 0 host and macro lens, 1 source, 2 lens light, 3 multipoles. Append only.
+    lens_rng, source_rng, light_rng, pole_rng = child_rngs(seed, index, Stream.SCENE, 4)
+    macro_config = config.classes[name].macro or config.macro
+    host, drawn, scaling = _draw_host(config, macro_config, lens_rng, pole_rng)
     place = config.source_position.draw(lens_rng, host.theta_E)
     source: DrawnSource = SOURCES.load(_kind(config.source)).draw(config.source, source_rng)
     x, y = host.center_x + place[0], host.center_y + place[1]
 
+    light, light_truth = _draw_lens_light(config, drawn, light_rng)
+
     block = config.classes[name].substructure
-    population, components, class_truth = _draw_population(config, block, host, seed, index)
+    population, components, class_truth = draw_population(
+        block,
+        host,
+        seed,
+        index,
+        signal_scale=config.signal_scale,
+        mass_leak=config.defects.mass_leak,
+    )
     theta_macro = class_truth["theta_E_macro"]
     truth = {
         "z_lens": host.z_lens,
         "z_source": host.z_source,
         "m200": host.m200,
         "sigma_v": host.sigma_v,
-        **macro.macro_truth(drawn, host),
+        **macro.macro_truth(macro_config, drawn, host),
         "source_x": x,
         "source_y": y,
         **source.truth,
+        **light_truth,
         **class_truth,
         **population.truth,
     }
@@ -237,10 +256,10 @@ def draw_scene(config: SceneConfig, seed: int, index: int, class_name: str | Non
         index=index,
         class_name=name,
         host=host,
-        macro=macro.macro_components(config.macro, drawn, host, theta_macro, scaling),
+        macro=macro.macro_components(macro_config, drawn, host, theta_macro, scaling),
         perturbers=population.perturbers,
         source=tuple(_moved(component, x, y) for component in source.components),
-        lens_light=(),
+        **light,
         group=source.group,
         truth={key: float(truth.get(key, math.nan)) for key in truth_columns(config)},
         fields=components,
@@ -260,11 +279,30 @@ def _kind(block: StrictModel) -> str:
     return str(getattr(block, "kind"))  # noqa: B009  # every Config of a kind has it
 
 
-def _draw_host(config: SceneConfig, rng: np.random.Generator) -> tuple[Host, macro.Macro, float]:
+def _draw_lens_light(
+    config: SceneConfig, drawn: macro.Macro, rng: np.random.Generator
+) -> tuple[dict[str, tuple[LightComponent, ...]], dict[str, float]]:
+    """Lens light by its field of :class:`Scene`, and its columns of the truth."""
+    if config.lens_light is None:
+        return {"lens_light": (), "subtracted_light": ()}, {}
+    components, truth = draw_lens_light(
+        config.lens_light, (drawn.e1, drawn.e2), (drawn.center_x, drawn.center_y), rng
+    )
+    if config.lens_light.subtracted:
+        return {"lens_light": (), "subtracted_light": components}, truth
+    return {"lens_light": components, "subtracted_light": ()}, truth
+
+
+def _draw_host(
+    config: SceneConfig,
+    macro_config: MacroConfig,
+    rng: np.random.Generator,
+    pole_rng: np.random.Generator,
+) -> tuple[Host, macro.Macro, float]:
     """Host, macro lens, and the factor of the z_convention_bug (1 without it)."""
     z_lens, z_source = config.z_lens.draw(rng), config.z_source.draw(rng)
     m200 = config.host_mass.draw(rng)
-    drawn = macro.draw_macro(config.macro, rng)
+    drawn = macro.draw_macro(macro_config, rng, pole_rng)
     model = config.cosmology
     if config.defects.einstein_radius_bug:
         sigma_crit = cosmology.legacy_critical_surface_density(model, z_lens, z_source)
@@ -274,10 +312,14 @@ def _draw_host(config: SceneConfig, rng: np.random.Generator) -> tuple[Host, mac
     if config.defects.z_convention_bug:
         scaling = cosmology.source_plane_scaling(model, z_lens, z_source, _LEGACY_CONVENTION)
     theta_E = drawn.size
-    if config.macro.theta_E is None:
+    if macro_config.einstein_mass is not None:
         theta_E = cosmology.einstein_radius_point(drawn.size, sigma_crit)
-    # A power law deflects like theta_E^(slope-1): scaling it is shrinking theta_E.
-    theta_E *= scaling ** (1.0 / (drawn.slope - 1.0))
+    if macro_config.sigma_v is not None:
+        # DeepLenseSim converts it at the redshift of the convention: the slip cancels.
+        theta_E = cosmology.einstein_radius_isothermal(model, drawn.size, z_lens, z_source)
+    else:
+        # A power law deflects like theta_E^(slope-1): scaling it is shrinking theta_E.
+        theta_E *= scaling ** (1.0 / (drawn.slope - 1.0))
     host = Host(
         z_lens=z_lens,
         z_source=z_source,
@@ -292,69 +334,6 @@ def _draw_host(config: SceneConfig, rng: np.random.Generator) -> tuple[Host, mac
         slope=drawn.slope,
     )
     return host, drawn, scaling
-
-
-def _draw_population(
-    config: SceneConfig, block: StrictModel, host: Host, seed: int, index: int
-) -> tuple[Population, tuple[FieldComponent, ...], dict[str, float]]:
-    """Substructure after signal_scale and compensation, and the columns of ``_CLASS_TRUTH``."""
-    rng = image_rng(seed, index, Stream.SUBSTRUCTURE)
-    draw = SUBSTRUCTURE.load(_kind(block)).draw
-    for n_redrawn in range(_MAX_REDRAWS):
-        population: Population = draw(block, host, rng)
-        masses = tuple(
-            compensation.scaled(p, config.signal_scale) for p in population.perturbers if len(p)
-        )
-        components = _realised(population, config.signal_scale, seed, index)
-        inside = compensation.mean_deflection(masses, host, host.theta_E)
-        perturbers, theta_macro, net = masses, host.theta_E, inside
-        net += compensation.mean_field_deflection(components, host, host.theta_E)
-        if not config.defects.mass_leak:
-            if masses and population.disc_radius > 0:
-                disc = compensation.negative_disc(masses, population.disc_radius, host)
-                perturbers = (*masses, disc)
-                net += compensation.mean_deflection((disc,), host, host.theta_E)
-            if abs(net) > _MAX_SUBSTRUCTURE * host.theta_E:
-                continue
-            theta_macro = compensation.macro_einstein_radius(host.theta_E, host.slope, net)
-        truth = {
-            "theta_E_macro": theta_macro,
-            "m_tot_2d": math.pi * host.sigma_crit * host.theta_E * inside,
-            "n_redrawn": float(n_redrawn),
-            **_mass_truth(masses, population.disc_radius, host),
-        }
-        return dataclasses.replace(population, perturbers=perturbers), components, truth
-    raise PhysicsError(
-        f"{_kind(block)}: {_MAX_REDRAWS} populations in a row hold more than half of the mass in "
-        "the ring; lower their masses or signal_scale"
-    )
-
-
-def _realised(
-    population: Population, signal_scale: float, seed: int, index: int
-) -> tuple[FieldComponent, ...]:
-    """Random fields of a population, each from its own child of the image's stream FIELD."""
-    rngs = child_rngs(seed, index, Stream.FIELD, len(population.fields))
-    return tuple(
-        compensation.scaled_field(field.realise(rng), signal_scale)
-        for field, rng in zip(population.fields, rngs, strict=True)
-    )
-
-
-def _mass_truth(
-    perturbers: tuple[Perturbers, ...], disc_radius: float, host: Host
-) -> dict[str, float]:
-    mass = np.concatenate([p.mass for p in perturbers]) if perturbers else np.zeros(0)
-    total = float(mass.sum())
-    spread = math.nan if perturbers else 0.0
-    if disc_radius > 0:
-        spread = 2.0 * total / (host.sigma_crit * math.pi * disc_radius**2)
-    return {
-        "n_sub": float(len(mass)),
-        "m_sub": total,
-        "m_max": float(mass.max()) if len(mass) else 0.0,
-        "f_sub": spread,
-    }
 
 
 def _moved(component: LightComponent, x: float, y: float) -> LightComponent:

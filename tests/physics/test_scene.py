@@ -11,9 +11,9 @@ from pipeline.core.config import config_sha256, dump, validate
 from pipeline.core.errors import ConfigError, PhysicsError
 from pipeline.physics import fields
 from pipeline.physics.compensation import mean_deflection, mean_field_deflection
+from pipeline.physics.population import CLASS_TRUTH
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.scene import (
-    _CLASS_TRUTH,
     SceneConfig,
     draw_scene,
     smooth_twin,
@@ -46,7 +46,7 @@ def _deflection(scene, x, y):
 
 def _class_columns(config):
     own = {n for b in config.classes.values() for n in SUBSTRUCTURE.load(b.substructure.kind).TRUTH}
-    return own | set(_CLASS_TRUTH)
+    return own | set(CLASS_TRUTH)
 
 
 def test_nuisances_are_bit_identical_whatever_the_class(config):
