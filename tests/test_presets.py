@@ -31,6 +31,7 @@ TABLE = {
     "physical_roman": (48, 0.11, "roman_f106"),
     "hard_multipole": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_clumpy": (80, 0.05, "hst_acs_f814w_deep"),
+    "hard_los": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_fdm": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_wdm": (128, 0.031, "jwst_f200w_zodiacal"),
     "hard_sidm": (128, 0.031, "jwst_f200w_zodiacal"),
@@ -50,6 +51,7 @@ RINGS = {
 #: Classes that some presets must have.
 SIGNALS = {
     "hard_fdm": ("no", "fdm"),
+    "hard_los": ("no", "subhalo", "los"),
     "hard_wdm": ("cdm", "wdm"),
     "hard_sidm": ("cdm", "cored", "collapsed"),
 }

@@ -56,7 +56,7 @@ class FlatLCDM(StrictModel):
         """Transverse size of one arcsec at ``z``, kpc."""
         return self.distance(z) * 1e3 * ARCSEC
 
-    def critical_density(self, z: float) -> float:
+    def critical_density(self, z: Array) -> Array:
         """Critical density of the Universe at ``z``, M_sun/kpc^3."""
         expansion = self.Om0 * (1.0 + z) ** 3 + 1.0 - self.Om0
         hubble2 = (self.H0 * 1e3 / MPC) ** 2 * expansion

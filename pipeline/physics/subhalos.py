@@ -158,13 +158,13 @@ def host_scaling(host_mass: float, z_lens: float) -> float:
     return float((host_mass / 1e13) ** 0.88 * (z_lens + 0.5) ** 1.7)
 
 
-def concentration(mass: Floats, z: float, cosmology: FlatLCDM) -> Floats:
+def concentration(mass: Floats, z: Floats | float, cosmology: FlatLCDM) -> Floats:
     """Median c200 of Dutton & Maccio (2014).
 
     Parameters
     ----------
     mass : Floats, shape (n,), M_sun
-    z : float
+    z : Floats or float
     cosmology : FlatLCDM
 
     Returns
@@ -172,7 +172,7 @@ def concentration(mass: Floats, z: float, cosmology: FlatLCDM) -> Floats:
     Floats, shape (n,)
     """
     b = -0.101 + 0.026 * z
-    a = 0.520 + (0.905 - 0.520) * math.exp(-0.617 * z**1.21)
+    a = 0.520 + (0.905 - 0.520) * np.exp(-0.617 * z**1.21)
     return np.asarray(10.0 ** (a + b * np.log10(mass * cosmology.h / 1e12)))
 
 
@@ -181,10 +181,12 @@ def nfw_scale_mass(mass: Floats, concentration: Floats) -> Floats:
     return mass / (np.log1p(concentration) - concentration / (1.0 + concentration))
 
 
-def nfw_scale_radius(mass: Floats, concentration: Floats, z: float, cosmology: FlatLCDM) -> Floats:
+def nfw_scale_radius(
+    mass: Floats, concentration: Floats, z: Floats | float, cosmology: FlatLCDM
+) -> Floats:
     """Return r_s = r200/c, kpc; r200 holds 200 times the critical density at ``z``."""
     density = 200.0 * cosmology.critical_density(z)
-    return np.cbrt(3.0 * mass / (4.0 * math.pi * density)) / concentration
+    return np.asarray(np.cbrt(3.0 * mass / (4.0 * math.pi * density)) / concentration)
 
 
 def truncation_radius(mass: Floats, radius_3d: Floats) -> Floats:

@@ -103,14 +103,14 @@ def field_suppression(mass: Floats, m_hm: float) -> Floats:
     return np.asarray(1.0 / (1.0 + (2.3 * m_hm / mass) ** 0.8))
 
 
-def concentration_factor(mass: Floats, m_hm: float, z: float) -> Floats:
+def concentration_factor(mass: Floats, m_hm: float, z: Floats | float) -> Floats:
     """Warm over cold concentration, (1+z)^(0.026z - 0.04) (1 + 60 M_hm/m)^-0.17 (Bose et al. 2016).
 
     Parameters
     ----------
     mass : Floats, shape (n,), M_sun
     m_hm : float, M_sun
-    z : float
+    z : Floats or float
 
     Returns
     -------
