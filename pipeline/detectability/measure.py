@@ -45,10 +45,13 @@ class Measure:
     Parameters
     ----------
     survey : Survey
+    only : tuple of str, optional
+        Nuisances that are not known (see ``nuisance_names``); all of them by default.
     """
 
-    def __init__(self, survey: Survey) -> None:
+    def __init__(self, survey: Survey, only: tuple[str, ...] | None = None) -> None:
         self.survey = survey
+        self._only = only
         self._widths = PriorWidths(survey.scenes)
 
     def __call__(self, scenes: Sequence[Scene], against: Sequence[str | None] = (None,)) -> DPrime:
@@ -102,7 +105,7 @@ class Measure:
         sigma = np.sqrt(np.stack([variance(image, survey.instruments) for image in smooth]))
         sigma = sigma.reshape(len(scenes), -1)
         slope = mean_slope(smooth, survey.instruments).reshape(len(scenes), -1)
-        for batch in jacobians(twins, survey.grid, survey.instruments):
+        for batch in jacobians(twins, survey.grid, survey.instruments, self._only):
             rows = list(batch.positions)
             jacobian = batch.values.reshape(len(rows), -1, len(batch.names))
             jacobian = jacobian * slope[rows][..., None]

@@ -85,3 +85,12 @@ def test_slope_of_the_legacy_mean_is_its_derivative() -> None:
     step = 1e-6
     numeric = (mean_counts(images + step, legacy) - mean_counts(images, legacy)) / step
     assert mean_slope(images, legacy) == pytest.approx(numeric, rel=1e-3)
+
+
+def test_fewer_free_nuisances_leave_more_to_see(config: DatasetConfig) -> None:
+    scenes = [draw_scene(config.scenes, config.seed, i, "vortex") for i in range(3)]
+    everything = Measure(survey(config))(scenes)
+    ring = Measure(survey(config), ("theta_E", "source_x", "source_y"))(scenes)
+    assert np.array_equal(ring.raw, everything.raw)
+    assert np.all(ring.refit > everything.refit)
+    assert np.all(ring.refit < ring.raw)
