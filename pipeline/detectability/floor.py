@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PhysicsError
 from pipeline.core.priors import Constant
 from pipeline.core.seeding import Stream, image_rng
-from pipeline.detectability.measure import Survey, mean_counts, mean_slope
+from pipeline.detectability.measure import Survey, mean_counts, mean_slope, noise
 from pipeline.detectability.nuisances import VORTEX, PriorWidths, nuisance_names
-from pipeline.physics.detector import expose, variance
+from pipeline.physics.detector import expose
 from pipeline.physics.instrument import Instrument
+from pipeline.physics.lens_light import light_rate
 from pipeline.physics.scene import Scene, SceneConfig, draw_scene
 from pipeline.physics.substructure import vortex
 
@@ -147,9 +148,13 @@ class _Image:
         self._names, self._widths = names, widths
         self._engine = engine.build(engine.Config(precision="float64"))
         self._instruments = _at_drawn_time(survey.instruments, survey.seed, index)
-        noise = image_rng(survey.seed, index, Stream.NOISE)
-        (noiseless,) = self._render([self._scene(truth)])
-        self._exposure = expose(noiseless, self._instruments, noise).astype(np.float64)
+        rng = image_rng(survey.seed, index, Stream.NOISE)
+        scene = self._scene(truth)
+        (noiseless,) = self._render([scene])
+        light = scene.subtracted_light
+        gone = light_rate(light, survey.grid, self._instruments) if light else None
+        exposure = expose(noiseless, self._instruments, rng, gone)
+        self._exposure = exposure.astype(np.float64)
 
     def log_likelihood(self, masses: Floats) -> Floats:
         """Log likelihood of each log10 axion mass, nuisances marginalised; shape (n,)."""
@@ -158,7 +163,7 @@ class _Image:
         scenes = [self._scene(float(mass)) for mass in masses]
         images = self._render(scenes)
         mean = mean_counts(images, self._instruments)
-        sigma = np.sqrt(np.stack([variance(i, self._instruments) for i in images]))
+        sigma = noise(images, scenes, self._survey.grid, self._instruments)
         residual = ((self._exposure - mean) / sigma).reshape(len(masses), -1)
         slope = mean_slope(images, self._instruments) / sigma
         jacobian = self._jacobian(scenes, slope.reshape(len(masses), -1))

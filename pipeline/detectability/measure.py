@@ -15,6 +15,7 @@ from pipeline.detectability.nuisances import PriorWidths
 from pipeline.physics.detector import legacy_count_moments, variance
 from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
+from pipeline.physics.lens_light import light_rate
 from pipeline.physics.scene import Scene, SceneConfig, draw_scene, smooth_twin
 
 type Floats = NDArray[np.float64]
@@ -102,8 +103,7 @@ class Measure:
             other = smooth if name is None else self._render(self._redrawn(scenes, name))
             rest = with_it - mean_counts(other, survey.instruments)
             delta[:, k] = rest.reshape(len(scenes), -1)
-        sigma = np.sqrt(np.stack([variance(image, survey.instruments) for image in smooth]))
-        sigma = sigma.reshape(len(scenes), -1)
+        sigma = noise(smooth, twins, survey.grid, survey.instruments).reshape(len(scenes), -1)
         slope = mean_slope(smooth, survey.instruments).reshape(len(scenes), -1)
         for batch in jacobians(twins, survey.grid, survey.instruments, self._only):
             rows = list(batch.positions)
@@ -151,6 +151,32 @@ def detectability(
     """
     scenes = [draw_scene(survey.scenes, survey.seed, int(i), class_name) for i in indices]
     return Measure(survey)(scenes, against)
+
+
+def noise(
+    images: Floats, scenes: Sequence[Scene], grid: Grid, instruments: Sequence[Instrument]
+) -> Floats:
+    """Standard deviation of each pixel's exposure, that of subtracted lens light included.
+
+    Parameters
+    ----------
+    images : Floats, shape (n, C, H, W), electron/s
+        Noiseless images of ``scenes``.
+    scenes : sequence of Scene, length n
+    grid : Grid
+    instruments : sequence of Instrument, length C
+
+    Returns
+    -------
+    Floats, shape (n, C, H, W)
+        Electron/s; counts under ``double_poisson``.
+    """
+    spread = np.empty_like(images)
+    for k, scene in enumerate(scenes):
+        light = scene.subtracted_light
+        gone = light_rate(light, grid, instruments) if light else None
+        spread[k] = np.sqrt(variance(images[k], instruments, gone))
+    return spread
 
 
 def mean_counts(images: Floats, instruments: Sequence[Instrument]) -> Floats:

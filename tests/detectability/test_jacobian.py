@@ -23,6 +23,10 @@ ENGINE = JaxEngine("float64", 2)
 CLUMPY = (
     "scenes.source={kind: clumpy, magnitude: 21.0, r_eff: 0.15, n: 1.0, shape: {e1: 0.1, e2: 0.0}}"
 )
+MULTIPOLES = (
+    "scenes.macro.multipoles=[{m: 3, amplitude: 0.01, angle: 0.3}, "
+    "{kind: circular, m: 4, amplitude: 0.01, angle: 0.1}]"
+)
 MACRO = (
     "theta_E: 1.0, slope: 2.1, shape: {q: 0.7, phi: 0.4}, shear: {gamma1: 0.03, gamma2: 0.02}, "
     "center_x: 0.02, center_y: 0.01"
@@ -31,7 +35,8 @@ MACRO = (
 
 def changed(scene: Scene, name: str, step: float) -> Scene:
     """The scene with one nuisance moved, by the rules of the specification."""
-    ellipsoid, shear = (dict(component.params) for component in scene.macro)
+    masses = [dict(component.params) for component in scene.macro]
+    ellipsoid, shear, *_ = masses
     sources = [(dict(c.params), np.array(c.magnitude)) for c in scene.source]
     galaxy = sources[0][0]
     if name in ("theta_E", "slope"):
@@ -40,12 +45,17 @@ def changed(scene: Scene, name: str, step: float) -> Scene:
         e = np.array(ellipticity(ellipsoid["q"], ellipsoid["phi"]))
         e[int(name[1]) - 1] += step
         q, phi = axis_ratio_angle(*e)
-        ellipsoid["q"], ellipsoid["phi"] = float(q), float(phi)
+        for params in masses:
+            if "q" in params:
+                params["q"], params["phi"] = float(q), float(phi)
     elif name.startswith("center"):
-        for params in (ellipsoid, shear, *(s[0] for s in sources)):
+        for params in (*masses, *(s[0] for s in sources)):
             params[name] += step
     elif name.startswith("gamma"):
         shear[name] += step
+    elif name.startswith(("a_m_", "phi_m_")):
+        key, k = name.rsplit("_", 1)
+        masses[int(k)][key] += step
     elif name in ("source_x", "source_y"):
         for params, _ in sources:
             params[f"center_{name[-1]}"] += step
@@ -59,12 +69,11 @@ def changed(scene: Scene, name: str, step: float) -> Scene:
             sources[k] = (sources[k][0], sources[k][1] - 2.5 / math.log(10.0) * step)
     else:
         galaxy[name.removeprefix("source_")] += step
-    masses = tuple(
-        MassComponent(c.profile, c.z, params)
-        for c, params in zip(scene.macro, (ellipsoid, shear), strict=True)
+    macro = tuple(
+        MassComponent(c.profile, c.z, params) for c, params in zip(scene.macro, masses, strict=True)
     )
     light = tuple(LightComponent("sersic", params, magnitude) for params, magnitude in sources)
-    return dataclasses.replace(scene, macro=masses, source=light)
+    return dataclasses.replace(scene, macro=macro, source=light)
 
 
 def check(config: DatasetConfig, n_scenes: int) -> None:
@@ -104,6 +113,7 @@ def test_every_column_is_the_derivative_of_the_image(config: DatasetConfig) -> N
     [
         [f"scenes.macro={{profile: epl, {MACRO}}}"],
         [CLUMPY],
+        [MULTIPOLES],
         ["instruments=[hst_acs_f814w, hst_acs_f814w_deep]"],
     ],
 )

@@ -14,6 +14,8 @@ from pipeline.detectability.measure import (
 from pipeline.physics.instrument import load_instrument
 from pipeline.physics.scene import draw_scene
 
+LENS_LIGHT = "scenes.lens_light={components: [{magnitude: 17.0, r_eff: 0.8, n: 4.0}]}"
+
 
 def survey(config: DatasetConfig) -> Survey:
     return Survey(config.scenes, config.seed, config.grid, config.instruments)
@@ -94,3 +96,10 @@ def test_fewer_free_nuisances_leave_more_to_see(config: DatasetConfig) -> None:
     assert np.array_equal(ring.raw, everything.raw)
     assert np.all(ring.refit > everything.refit)
     assert np.all(ring.refit < ring.raw)
+
+
+def test_subtracted_lens_light_leaves_its_noise_behind() -> None:
+    small = ["n_pix=40", "instruments=[hst_acs_f814w]"]
+    dark, lit = (load_dataset_config("demo", [*small, *more]) for more in ([], [LENS_LIGHT]))
+    without, with_light = (detectability(survey(c), range(2), "vortex").raw for c in (dark, lit))
+    assert np.all(with_light < 0.9 * without)
