@@ -16,6 +16,9 @@ def preview(
     out: Annotated[Path | None, Parameter(help="Picture to write (.png).")] = None,
     n: Annotated[int, Parameter(name=["--n", "-n"], help="Lenses, each in every class.")] = 6,
     seed: Annotated[int | None, Parameter(help="Seed of all random numbers.")] = None,
+    engine: Annotated[
+        str, Parameter(help="What renders; the others compile first.")
+    ] = "lenstronomy",
     set_: Overrides = (),
     json: Json = False,
 ) -> Result:
@@ -29,5 +32,5 @@ def preview(
     from pipeline.report.preview import write_preview
 
     overrides = set_ if seed is None else (f"seed={seed}", *set_)
-    sheet = write_preview(preset, out, n_lenses=n, overrides=overrides)
+    sheet = write_preview(preset, out, n_lenses=n, engine=engine, overrides=overrides)
     return Result(sheet, sheet.text)

@@ -66,6 +66,7 @@ def write_preview(
     out: Path | None = None,
     *,
     n_lenses: int = 6,
+    engine: str = "lenstronomy",
     overrides: tuple[str, ...] = (),
 ) -> Preview:
     """Draw a preset's contact sheet.
@@ -78,6 +79,8 @@ def write_preview(
         PNG; ``NAME-preview.png`` in the current folder by default.
     n_lenses : int
         Lenses 0, 1, 2, ... of the preset, each drawn once in every class.
+    engine : str
+        What renders; lenstronomy compiles nothing, so it is the fastest for a few images.
     overrides : tuple of str
         ``"key.key=value"``.
 
@@ -90,7 +93,7 @@ def write_preview(
     """
     if not 1 <= n_lenses <= MAX_LENSES:
         raise ConfigError(f"--n must be from 1 to {MAX_LENSES}, found {n_lenses}")
-    config = load_dataset_config(preset, overrides)
+    config = load_dataset_config(preset, (*overrides, f"engine={engine}"))
     name = Path(preset).stem
     path = out if out is not None else Path(f"{name}-preview.png")
     if path.suffix.lower() != ".png":
@@ -164,14 +167,22 @@ def draw_sheet(name: str, config: DatasetConfig, twins: Twins) -> "Figure":
     )  # fmt: skip
     black, white = stretch_limits(twins.observed.reshape(-1, *twins.observed.shape[2:]))
     grey = FuncNorm((_stretch(black, white), _unstretch(black, white)), vmin=black, vmax=white)
+    # DeepLenseSim's Model I returns counts, not a rate.
+    unit = "counts" if config.instruments[0].defects.double_poisson else "e⁻/s"
     for k, images in enumerate(twins.observed):
         axes = [figure.add_subplot(grid[k, j]) for j in range(n_lenses)]
-        _row(figure, axes, images, config, (config.class_names[k], "gray", grey))
+        _row(figure, axes, images, config, (config.class_names[k], "gray", grey, unit))
     for row, k in enumerate(changing, start=len(twins.observed)):
         limit = float(np.quantile(np.abs(twins.change[k]), 0.999))
         axes = [figure.add_subplot(grid[row, j]) for j in range(n_lenses)]
         label = f"{config.class_names[k]}\n− smooth"
-        _row(figure, axes, twins.change[k], config, (label, "RdBu_r", Normalize(-limit, limit)))
+        _row(
+            figure,
+            axes,
+            twins.change[k],
+            config,
+            (label, "RdBu_r", Normalize(-limit, limit), "e⁻/s"),
+        )
     _title(figure, name, config, height)
     return figure
 
@@ -181,10 +192,10 @@ def _row(
     axes: list["Axes"],
     images: NDArray[np.float64],
     config: DatasetConfig,
-    style: tuple[str, str, Any],  # Any: a matplotlib norm
+    style: tuple[str, str, Any, str],  # Any: a matplotlib norm
 ) -> None:
     """One row of pictures with its name on the left and its colour bar on the right."""
-    label, colours, norm = style
+    label, colours, norm, unit = style
     half = config.n_pix * config.pixel_scale / 2
     for j, (axis, image) in enumerate(zip(axes, images, strict=True)):
         drawn = axis.imshow(
@@ -210,7 +221,7 @@ def _row(
     bar.locator = _locator(norm)
     bar.update_ticks()
     bar.ax.tick_params(labelsize=6.5, colors=_MUTED, length=2)
-    bar.set_label("e⁻/s", fontsize=7, color=_MUTED, labelpad=1)
+    bar.set_label(unit, fontsize=7, color=_MUTED, labelpad=1)
     bar.outline.set_visible(False)
 
 
@@ -220,15 +231,19 @@ def _locator(norm: Any) -> Any:  # Any: matplotlib norms and locators
     if norm.vmin < 0 and norm.vmin == -norm.vmax:
         return MaxNLocator(4, symmetric=True)
     top = 10.0 ** np.floor(np.log10(norm.vmax))
-    ticks = [t for t in (0.0, 0.1 * top, 0.3 * top, top, 3 * top) if norm.vmin <= t <= norm.vmax]
-    return FixedLocator(ticks)
+    kept: list[float] = []
+    for tick in (0.0, 3 * top, top, 0.3 * top, 0.1 * top):
+        apart = all(abs(float(norm(tick)) - float(norm(other))) > 0.08 for other in kept)
+        if norm.vmin <= tick <= norm.vmax and apart:
+            kept.append(tick)
+    return FixedLocator(sorted(kept))
 
 
 def _title(figure: "Figure", name: str, config: DatasetConfig, height: float) -> None:
     left = 0.12 / figure.get_figwidth()
     figure.text(left, 1 - 0.28 / height, name, fontsize=13, weight="bold", color=_INK)
     what = (
-        f"{config.n_pix} × {config.n_pix} pixels of {config.pixel_scale:g}″, {config.bands[0]}, "
+        f"{config.n_pix} × {config.n_pix} pixels of {config.pixel_scale:g}″, {_band(config)}, "
         f"seed {config.seed}, engine {config.engine.kind}. Down a column only the class changes."
     )
     figure.text(left, 1 - 0.47 / height, what, fontsize=8, color=_MUTED)
@@ -248,3 +263,8 @@ def _unstretch(black: float, white: float) -> Any:  # Any: a function of arrays
         return black + (white - black) * x
 
     return inverse
+
+
+def _band(config: DatasetConfig) -> str:
+    n_bands = len(config.bands)
+    return config.bands[0] + (f" (first of {n_bands} bands)" if n_bands > 1 else "")

@@ -55,6 +55,7 @@ def test_preview_refuses_another_format_and_a_sheet_too_large(preset: Path, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_simulate_audits_what_it_wrote_and_audit_exits_1_on_damage(
     preset: Path, tmp_path: Path
 ) -> None:

@@ -170,6 +170,15 @@ def test_nuisances_that_depend_on_the_class_are_found(
     assert "host of class 'vortex'" in check.detail
 
 
+def test_the_macro_of_legacy_model_iv_gives_the_class_away(tmp_path: Path) -> None:
+    path, small = tmp_path / "iv.zarr", ["n_images=90", "n_pix=16", "engine=lenstronomy"]
+    simulate_dataset(load_dataset_config("legacy_model_iv", small), path, workers=1)
+    audit = audit_dataset(path, short=True)
+    assert {c.name for c in audit.failed} == {"nuisances", "distributions"}
+    assert not audit.is_broken  # as designed: simulate does not fail
+    assert "theta_E (no–cdm)" in detail(audit, "distributions")
+
+
 def test_a_prior_that_differs_by_class_is_found(tiny_config: DatasetConfig, tmp_path: Path) -> None:
     """Truth of one class shifted in every image, digests valid: only the distribution tells."""
     config = tiny_config.with_changes(n_images=300, n_pix=16, shard_size=300)
