@@ -5,6 +5,7 @@ N(-d^2/2, d^2); any classifier of the image alone knows less (PHYSICS 8.2). The 
 of classes and are loose: report ceiling, network and gap.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,6 +123,33 @@ def ceiling(classes: tuple[str, str], d: Floats) -> Ceiling:
         auc_error=2.0 * spread[0] / root,
         accuracy_error=spread[1] / root,
     )
+
+
+def one_vs_rest_ceiling(pairs: Iterable[Ceiling], name: str, n_images: Mapping[str, int]) -> float:
+    """Bound on the AUC of one class against all others.
+
+    The mean of its pairwise bounds, weighted by how many images each other class has.
+
+    Parameters
+    ----------
+    pairs : iterable of Ceiling
+        Of every pair of classes.
+    name : str
+    n_images : Mapping of str to int
+        Images of each class.
+
+    Returns
+    -------
+    float
+        NaN if a pair that counts has no bound.
+    """
+    total, weight = 0.0, 0
+    for pair in pairs:
+        if name in pair.classes:
+            first, second = pair.classes
+            other = n_images[second if name == first else first]
+            total, weight = total + other * pair.auc, weight + other
+    return total / weight if weight else np.nan
 
 
 def _pair_means(d: Floats) -> Floats:

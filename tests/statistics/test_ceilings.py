@@ -5,7 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.statistics.ceilings import accuracy_ceiling, auc_ceiling, auc_single, ceiling
+from pipeline.statistics.ceilings import (
+    accuracy_ceiling,
+    auc_ceiling,
+    auc_single,
+    ceiling,
+    one_vs_rest_ceiling,
+)
 
 
 def test_ceilings_meet_the_reference(shared: Path) -> None:
@@ -44,3 +50,14 @@ def test_blocks_of_rows_change_nothing() -> None:
     from scipy.special import ndtr
 
     np.testing.assert_allclose(auc_ceiling(d), ndtr(0.5 * pairs).mean(), rtol=1e-12)
+
+
+def test_one_against_the_rest_is_the_weighted_mean_of_its_pairs() -> None:
+    pairs = [
+        ceiling(("no", "a"), np.full(3, 1.0)),
+        ceiling(("no", "b"), np.full(3, 2.0)),
+        ceiling(("a", "b"), np.full(3, 3.0)),
+    ]
+    found = one_vs_rest_ceiling(pairs, "a", {"no": 10, "a": 5, "b": 30})
+    assert found == (10 * pairs[0].auc + 30 * pairs[2].auc) / 40
+    assert np.isnan(one_vs_rest_ceiling(pairs, "c", {}))
