@@ -189,7 +189,7 @@ def _check_digests(dataset: Dataset, damaged: tuple[int, ...], short: bool) -> C
         named = ", ".join(map(str, damaged))
         return Check("digests", FAILED, f"{len(damaged)} of {n_shards} shards are damaged: {named}")
     how = "written just now, not read again" if short else "every shard matches its digest"
-    return Check("digests", PASSED, f"{n_shards} shards, {how}")
+    return Check("digests", PASSED, f"{n_shards} shard{'s' if n_shards > 1 else ''}, {how}")
 
 
 def _draw(rng: np.random.Generator, blocks: Sequence[slice], n_wanted: int) -> NDArray[np.int64]:

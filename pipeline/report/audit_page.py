@@ -123,9 +123,9 @@ def _tiles(audit: Audit) -> tuple[Tile, ...]:
 
 
 def _sections(audit: Audit) -> tuple[Section, ...]:
-    rows = tuple((_QUESTIONS.get(c.name, c.name), _MARKS[c.state], c.detail) for c in audit.checks)
+    rows = tuple((_MARKS[c.state], _QUESTIONS.get(c.name, c.name), c.detail) for c in audit.checks)
     lead = "Every question that was asked of the dataset. One failure fails it."
-    checks = Section("Checks", lead, (Table(("question", "answer", "what was found"), rows),))
+    checks = Section("Checks", lead, (Table(("answer", "question", "what was found"), rows),))
     if not audit.leak_pairs or audit.evidence is None:
         return (checks,)
     return checks, _leak_section(audit, audit.evidence), _means_section(audit, audit.evidence)
@@ -184,14 +184,14 @@ def _means_section(audit: Audit, evidence: Evidence) -> Section:
         PictureRow(
             "mean image",
             tuple(
-                Picture(grey_picture(mean, low, max(high, low + 1e-9)), f"mean of {name}", name)
+                Picture(grey_picture(mean, low, max(high, low + 1e-9)), f"mean of {name}")
                 for name, mean in zip(audit.class_names, means, strict=True)
             ),
         ),
         PictureRow(
             "minus mean of all",
             tuple(
-                Picture(difference_picture(picture, limit), f"{name} minus the mean of all", name)
+                Picture(difference_picture(picture, limit), f"{name} minus the mean of all")
                 for name, picture in zip(audit.class_names, change, strict=True)
             ),
         ),
