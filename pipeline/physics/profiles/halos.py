@@ -8,6 +8,7 @@ float32; written on the array API for numpy and jax.numpy.
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.physics.profiles.array_api import (
     Array,
@@ -19,8 +20,18 @@ from pipeline.physics.profiles.array_api import (
 
 _TINY = 1e-30
 _LN2 = math.log(2.0)
-#: -log1p(-z)/z on [0, 0.07].
-_LOG1P = approximate(lambda z: -np.log1p(-z) / z, 0.0, 0.07, (9, 4))
+
+
+def _inner_parts(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return W/p and R/p of ``_nfw_mass_of`` by the library's functions, for p > 0."""
+    u = np.sqrt(1.0 - p)
+    w = p / (1.0 + u)
+    return w / u / p, np.log1p(-0.5 * w) / u / p
+
+
+#: W/p and R/p on [0, 1/4]; errors 1e-16 and 2e-8.
+_INNER_W = approximate(lambda p: _inner_parts(p)[0], 0.0, 0.25, (14, 7))
+_INNER_R = approximate(lambda p: _inner_parts(p)[1], 0.0, 0.25, (14, 7))
 #: acos(y)/sqrt(1-y^2) in powers of y - 1 on [0, 2].
 _ACOS = approximate(lambda y: atanh_over(1.0 - 1.0 / y**2) / y, 0.0, 2.0, (22, 12), origin=1.0)
 
@@ -100,7 +111,8 @@ def nfw_function(x: Array) -> Array:
     -------
     Array
     """
-    return _nfw_pair(x, namespace(x).log(x))[0]
+    log_2_over_x = _LN2 - namespace(x).log(x)
+    return _nfw_mass_of(x * x, 1.0 / x, log_2_over_x) + log_2_over_x
 
 
 def nfw_mass(x: Array) -> Array:
@@ -116,27 +128,22 @@ def nfw_mass(x: Array) -> Array:
     Array
         Mass over M0 = 4 pi rho_s r_s^3 = M200/[ln(1+c) - c/(1+c)].
     """
-    return _nfw_pair(x, namespace(x).log(x))[1]
+    return _nfw_mass_of(x * x, 1.0 / x, _LN2 - namespace(x).log(x))
 
 
-def _nfw_pair(x: Array, log_x: Array) -> tuple[Array, Array]:
-    """Return F(x) and F(x) - ln(2/x), with one logarithm between them.
+def _nfw_mass_of(x2: Array, inverse: Array, log_2_over_x: Array) -> Array:
+    """Return F(x) - ln(2/x) of x^2, 1/x and ln(2/x): without cancellation, root or division.
 
-    For x < 1/2, with u = sqrt(1-x^2), w = x^2/(1+u): F = [ln(2/x) + log1p(-w/2)]/u and the mass
-    [ln(2/x) w + log1p(-w/2)]/u; the log1p, of an argument below 0.067, is a polynomial. Beyond,
-    F = y G(y) with y = 1/x and G(y) = acos(y)/sqrt(1-y^2), analytic on [0, 2] and a polynomial.
+    For p = x^2 < 1/4, with u = sqrt(1-p) and w = 1-u, it is ln(2/x) W + R with W = w/u and
+    R = log1p(-w/2)/u, polynomials of p. Beyond, F = y G(y) with y = 1/x and
+    G(y) = acos(y)/sqrt(1-y^2), analytic on [0, 2] and a polynomial.
     """
-    xp = namespace(x)
-    is_inner = x < 0.5
-    small = xp.where(is_inner, x, 0.25)
-    u = xp.sqrt(1.0 - small * small)
-    w = small * small / (1.0 + u)
-    log_2_over_x, log_half = _LN2 - log_x, -0.5 * w * _LOG1P(0.5 * w)
-    y = 1.0 / xp.where(is_inner, 0.5, x)
-    outer = y * _ACOS(y - 1.0)
-    function = xp.where(is_inner, (log_2_over_x + log_half) / u, outer)
-    mass = xp.where(is_inner, (log_2_over_x * w + log_half) / u, outer - log_2_over_x)
-    return function, mass
+    xp = namespace(x2)
+    is_inner = x2 < 0.25
+    p = xp.where(is_inner, x2, 0.0)
+    inner = p * (log_2_over_x * _INNER_W(p) + _INNER_R(p))
+    y = xp.where(is_inner, 1.0, inverse)
+    return xp.where(is_inner, inner, y * _ACOS(y - 1.0) - log_2_over_x)
 
 
 def _nfw_surface(x: Array) -> Array:
@@ -169,14 +176,21 @@ def tnfw_mass(x: Array, tau: Array) -> Array:
     Array
         In units of M0 (see :func:`nfw_mass`).
     """
-    xp = namespace(x)
+    return _tnfw_mass_of(x * x, 1.0 / x, tau)
+
+
+def _tnfw_mass_of(x2: Array, inverse: Array, tau: Array) -> Array:
+    """Return :func:`tnfw_mass` of x^2 and 1/x: two logarithms, one root and one division."""
+    xp = namespace(x2)
     t2 = tau * tau
-    total = xp.sqrt(t2 + x * x) + tau
-    log_x, growth = xp.log(x), log1p_above(x * x / (2.0 * tau * total))
-    function, mass = _nfw_pair(x, log_x)
-    ratio = log_x - xp.log(xp.asarray(2.0 * tau, dtype=x.dtype)) - growth
-    bracket = 2.0 * function + ((t2 - 1.0) / tau * ratio - math.pi) / total
-    return t2 / (t2 + 1.0) ** 2 * ((t2 - 1.0) * (mass - growth) + x * x * bracket)
+    per_total = 1.0 / (xp.sqrt(t2 + x2) + tau)
+    growth = log1p_above(x2 * per_total * (0.5 / tau))
+    log_x = 0.5 * xp.log(x2)
+    log_2_over_x = _LN2 - log_x
+    mass = _nfw_mass_of(x2, inverse, log_2_over_x)
+    ratio = log_x - xp.log(xp.asarray(2.0 * tau, dtype=x2.dtype)) - growth
+    bracket = 2.0 * (mass + log_2_over_x) + ((t2 - 1.0) / tau * ratio - math.pi) * per_total
+    return t2 / (t2 + 1.0) ** 2 * ((t2 - 1.0) * (mass - growth) + x2 * bracket)
 
 
 def tnfw_total_mass(tau: Array) -> Array:
@@ -225,8 +239,11 @@ def deflection_tnfw(
     """
     xp = namespace(x)
     dx, dy = x - center_x, y - center_y
-    r2 = dx * dx + dy * dy + _TINY
-    weight = theta_E**2 * tnfw_mass(xp.sqrt(r2) / scale_radius, tau) / r2
+    per_scale2 = 1.0 / (scale_radius * scale_radius)
+    x2 = (dx * dx + dy * dy) * per_scale2 + _TINY
+    mass = _tnfw_mass_of(x2, 1.0 / xp.sqrt(x2), tau)
+    # A division last: XLA would compute what a product needs once for each of its two users.
+    weight = theta_E**2 * per_scale2 * mass / x2
     return weight * dx, weight * dy
 
 
