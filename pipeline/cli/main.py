@@ -96,6 +96,12 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense models\ndeeplense models lens_hybrid",
     ),
     Command(
+        "bench",
+        "pipeline.cli.bench:bench",
+        "Measure how fast images are made, against other codes on the same scenes.",
+        "deeplense bench simulate\ndeeplense bench simulate --quick --json",
+    ),
+    Command(
         "doctor",
         "pipeline.cli.doctor:doctor",
         "Check versions, devices, extras and the Prefect server; run a short self-test.",
