@@ -209,7 +209,11 @@ def _merge(base: Tree, over: Tree) -> Tree:
 
 def _describe(error: ValidationError, origins: Mapping[Key, str], name: str) -> list[str]:
     lines = []
-    for fault in error.errors():
+    faults = error.errors()
+    for fault in faults:
+        # A sequence whose only item is at fault is also called too short.
+        if fault["type"] == "too_short" and any(_inside(f["loc"], fault["loc"]) for f in faults):
+            continue
         path = tuple(p for p in fault["loc"] if not (isinstance(p, str) and "[" in p))
         if fault["type"] == "unknown_keys":
             context = fault["ctx"]
@@ -225,6 +229,10 @@ def _describe(error: ValidationError, origins: Mapping[Key, str], name: str) -> 
         )
         lines.append(f"{_where(path, origins, name)}: {message}{shown}")
     return lines
+
+
+def _inside(path: Key, outer: Key) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
 
 
 def _where(path: Key, origins: Mapping[Key, str], name: str) -> str:

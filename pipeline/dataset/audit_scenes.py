@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.audit_result import FAILED, PASSED, Check
-from pipeline.dataset.splits import SPLITS, split_codes
+from pipeline.dataset.splits import GALAXY, SPLITS, split_codes
 from pipeline.dataset.store import Dataset
 from pipeline.physics.components import LightComponent, MassComponent
 from pipeline.physics.scene import Scene, draw_scene, nuisance_columns
@@ -28,7 +28,8 @@ def check_labels(dataset: Dataset) -> Check:
     wrong = np.flatnonzero(dataset.labels != index % n_classes)
     if len(wrong):
         return Check("labels", FAILED, f"{len(wrong)} wrong labels, the first at image {wrong[0]}")
-    expected = split_codes(index, n_classes, splits.train, splits.val)
+    galaxy = dataset.truth(GALAXY) if GALAXY in dataset.truth_info() else None
+    expected = split_codes(index, n_classes, splits.train, splits.val, galaxy)
     wrong = np.flatnonzero(dataset.split != expected)
     if len(wrong):
         return Check("labels", FAILED, f"{len(wrong)} wrong splits, the first at image {wrong[0]}")

@@ -1,7 +1,7 @@
 """What a dataset is made from: scenes, telescope, engine, size, seed and splits."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -110,8 +110,18 @@ class DatasetConfig(StrictModel):
     @property
     def sha256(self) -> str:
         """Hash of what decides image i: everything but the number of images and the prose."""
-        data = {k: v for k, v in dump(self).items() if k not in NOT_HASHED}
+        data = _without_paths({k: v for k, v in dump(self).items() if k not in NOT_HASHED})
         return sha256_hex(canonical_json(data))
+
+
+def _without_paths(value: Any) -> Any:  # Any: plain JSON
+    """Drop the path of every block that knows the hash of what lies there."""
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    hashed = "sha256" in value
+    return {k: _without_paths(v) for k, v in value.items() if not (hashed and k == "path")}
 
 
 def load_dataset_config(

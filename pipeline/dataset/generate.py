@@ -33,7 +33,7 @@ from pipeline.core.provenance import package_versions
 from pipeline.core.seeding import Stream, image_rng
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.detectability import dataset_columns, truth_values
-from pipeline.dataset.splits import split_codes
+from pipeline.dataset.splits import GALAXY, split_codes
 from pipeline.dataset.store import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.detector import expose
@@ -134,8 +134,7 @@ def make_shard(
     """Values of every array for images ``rows``: draw, render, expose."""
     index = np.arange(rows.start, rows.stop)
     labels = (index % len(config.class_names)).astype(np.int16)
-    splits = config.splits
-    split = split_codes(index, len(config.class_names), splits.train, splits.val)
+    split = np.empty(len(index), np.int8)
     columns = list(dataset_columns(config))
     images = np.empty((len(index), len(config.bands), config.n_pix, config.n_pix), np.float32)
     truth = np.empty((len(columns), len(index)))
@@ -143,11 +142,20 @@ def make_shard(
         part = slice(first, min(first + engine.batch, len(index)))
         scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index[part]]
         images[part] = observe(config, engine, scenes)
+        split[part] = _split(config, index[part], scenes)
         truth[:, part] = truth_values(config, scenes, split[part])
         advance(len(scenes))
     values: dict[str, NDArray[Any]] = {"images": images, "label": labels, "split": split}
     values.update({f"truth/{name}": truth[j] for j, name in enumerate(columns)})
     return values
+
+
+def _split(
+    config: DatasetConfig, index: NDArray[np.int64], scenes: list[Scene]
+) -> NDArray[np.int8]:
+    galaxy = np.array([scene.truth[GALAXY] for scene in scenes]) if scenes[0].group else None
+    splits = config.splits
+    return split_codes(index, len(config.class_names), splits.train, splits.val, galaxy)
 
 
 def observe(config: DatasetConfig, engine: Engine, scenes: list[Scene]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from pipeline.physics.light import count_rate, sersic_b, sersic_flux
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.psf import blur
 from pipeline.physics.scene import Scene
+from pipeline.physics.stamps import stamp_brightness, stamp_coefficients
 
 with warnings.catch_warnings():
     # Its docstrings hold backslashes that Python's compiler complains about.
@@ -214,10 +215,15 @@ def _light(
     """Surface brightness in each band, shape (C, n), electron/s/arcsec^2."""
     total = np.zeros((len(instruments), grid.shape[0]))
     for component in components:
-        if component.profile != "sersic":
+        if component.stamp is not None:  # PyAutoLens has no such source: the formula is ours
+            spline = stamp_coefficients(component.stamp)
+            place = grid.array[:, 1], grid.array[:, 0]
+            shape, flux = stamp_brightness(*place, spline, **component.params), 1.0
+        elif component.profile == "sersic":
+            shape = np.asarray(_sersic(component.params).image_2d_from(grid=grid).array)
+            flux = sersic_flux(component.params["r_eff"], component.params["n"])
+        else:
             raise EngineError(f"no light profile {component.profile!r} in this engine")
-        shape = np.asarray(_sersic(component.params).image_2d_from(grid=grid).array)
-        flux = sersic_flux(component.params["r_eff"], component.params["n"])
         magnitude = np.broadcast_to(component.magnitude, (len(instruments),))
         for band, instrument in enumerate(instruments):
             total[band] += count_rate(magnitude[band], instrument.zero_point) / flux * shape

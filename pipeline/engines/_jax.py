@@ -23,6 +23,7 @@ from pipeline.physics.light import sersic_brightness
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.psf import Psf, blur_matrices
 from pipeline.physics.scene import Scene
+from pipeline.physics.stamps import PARAMETERS, stamp_brightness
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +137,8 @@ def batch_renderer(
         # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
         alpha_x, alpha_y = _barrier(_deflection(shape, columns, x, y))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
+        for stamp in columns["stamps"]:
+            light = light + _stamp_light(stamp, x - alpha_x, y - alpha_y)
         light = light + _brightness(columns["lens_light"], shape.n_lens_light, x, y)
         light = _barrier(light)
         bands = jnp.broadcast_to(light, (len(psfs), *x.shape))
@@ -193,6 +196,15 @@ def _brightness(light: Columns, n: int, x: jax.Array, y: jax.Array) -> jax.Array
     first = jnp.zeros((light["amplitude"].shape[1], *x.shape), x.dtype)
     total, _ = jax.lax.scan(lambda carry, row: (carry + one(row), None), first, light)
     return total
+
+
+def _stamp_light(stamp: Columns, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Surface brightness of one image in each band, shape (C, n_rays, n_rays)."""
+    place = {name: stamp[name] for name in PARAMETERS}
+    bands: jax.Array = stamp["amplitude"][:, None, None] * stamp_brightness(
+        x, y, stamp["coefficients"], **place
+    )
+    return bands
 
 
 def _blur(psf: Psf, grid: Grid, dtype: str) -> Callable[[jax.Array], jax.Array]:

@@ -18,6 +18,7 @@ from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import count_rate, sersic_flux
 from pipeline.physics.profiles.table import PROFILES
 from pipeline.physics.scene import Scene
+from pipeline.physics.stamps import stamp_coefficients
 
 type Floats = NDArray[np.float64]
 type Columns = dict[str, Any]  # Any: numpy or jax arrays, one per parameter
@@ -37,6 +38,7 @@ class Signature:
     n_source: int
     n_lens_light: int
     fields: tuple[int, ...] = ()  # points along the side of each
+    stamps: tuple[int, ...] = ()  # pixels along the side of each image that is a source
 
 
 def signature(scene: Scene) -> Signature:
@@ -49,14 +51,17 @@ def signature(scene: Scene) -> Signature:
         if profile not in PROFILES:
             raise EngineError(f"scene {scene.index}: no profile {profile!r} in this engine")
     for light in (*scene.source, *scene.lens_light):
-        if light.profile != "sersic":
+        if light.profile != "sersic" and light.stamp is None:
             raise EngineError(f"scene {scene.index}: no light profile {light.profile!r}")
+    if any(light.stamp is not None for light in scene.lens_light):
+        raise EngineError(f"scene {scene.index}: the light of the lens is no image")
     return Signature(
         macro=tuple(m.profile for m in scene.macro),
         perturbers=tuple((p, padded_size(n)) for p, n in sorted(counts.items()) if n),
-        n_source=padded_size(len(scene.source)),
+        n_source=padded_size(len(scene.source) - len(_stamped(scene))),
         n_lens_light=padded_size(len(scene.lens_light)),
         fields=tuple(field.deflection.shape[-1] for field in scene.fields),
+        stamps=tuple(len(stamp) for _, stamp in _stamped(scene)),
     )
 
 
@@ -84,12 +89,18 @@ def pack(
             _stack([_population(s.perturbers, name, n) for s in scenes], dtype)
             for name, n in shape.perturbers
         ],
-        "source": _stack([_light(s.source, shape.n_source, zero_points) for s in scenes], dtype),
+        "source": _stack(
+            [_light(_smooth(s.source), shape.n_source, zero_points) for s in scenes], dtype
+        ),
         "lens_light": _stack(
             [_light(s.lens_light, shape.n_lens_light, zero_points) for s in scenes], dtype
         ),
         "fields": [
             _stack([_field(s.fields[k]) for s in scenes], dtype) for k in range(len(shape.fields))
+        ],
+        "stamps": [
+            _stack([_stamp(*_stamped(s)[k], zero_points) for s in scenes], dtype)
+            for k in range(len(shape.stamps))
         ],
     }
     return columns
@@ -113,6 +124,28 @@ def _population(perturbers: Sequence[Perturbers], profile: str, n: int) -> dict[
 def _field(field: FieldComponent) -> dict[str, Any]:
     """Spline of a field: coefficients (2, n, n) and cell, both in arcsec."""
     return {"coefficients": spline_coefficients(field), "cell": field.cell}
+
+
+def _smooth(components: Sequence[LightComponent]) -> list[LightComponent]:
+    return [component for component in components if component.stamp is None]
+
+
+def _stamped(scene: Scene) -> list[tuple[LightComponent, Floats]]:
+    """Components of the source that are images, each with its pixels."""
+    return [(c, c.stamp) for c in scene.source if c.stamp is not None]
+
+
+def _stamp(
+    component: LightComponent, stamp: Floats, zero_points: Sequence[float]
+) -> dict[str, Any]:
+    """Spline (n, n) of an image, its place, and its rates (C,) in electron/s."""
+    magnitude = np.broadcast_to(component.magnitude, (len(zero_points),))
+    rates = [count_rate(m, z) for m, z in zip(magnitude, zero_points, strict=True)]
+    return {
+        **component.params,
+        "coefficients": stamp_coefficients(stamp),
+        "amplitude": np.array(rates),
+    }
 
 
 def _light(

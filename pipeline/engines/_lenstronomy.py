@@ -21,8 +21,10 @@ from lenstronomy.LensModel.Profiles.pseudo_jaffe import PseudoJaffe  # type: ign
 from lenstronomy.LensModel.Profiles.shear import Shear  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.sie import SIE  # type: ignore[import-untyped]
 from lenstronomy.LensModel.Profiles.tnfw import TNFW  # type: ignore[import-untyped]
+from lenstronomy.LightModel.Profiles.interpolation import Interpol as LightInterpol  # type: ignore[import-untyped]
 from lenstronomy.LightModel.Profiles.sersic import SersicElliptic  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+from scipy.interpolate import RectBivariateSpline  # type: ignore[import-untyped]
 
 from pipeline.core.errors import EngineError
 from pipeline.engines.base import check_fields, check_finite, check_instruments
@@ -50,6 +52,19 @@ class WrappedProfile(LensProfileBase):  # type: ignore[misc]  # lenstronomy has 
     def derivatives(self, x: Floats, y: Floats, **params: float) -> tuple[Floats, Floats]:
         """Deflection (alpha_x, alpha_y), arcsec."""
         return self._deflection(x, y, **params)
+
+
+class CubicInterpol(LightInterpol):  # type: ignore[misc]  # lenstronomy has no types
+    """lenstronomy's interpolated image with a bicubic spline for its bilinear one."""
+
+    def image_interp(self, x: Floats, y: Floats, image: Floats) -> Floats:
+        """Brightness at pixel coordinates from the middle of ``image``; zero outside."""
+        if not hasattr(self, "_image_interp"):
+            rows, columns = (np.arange(n) - (n - 1) / 2.0 for n in image.shape)
+            self._image_interp = RectBivariateSpline(rows, columns, image, kx=3, ky=3, s=0)
+            self._reach = rows[-1] - 2.0, columns[-1] - 2.0
+        inside = (np.abs(y) <= self._reach[0]) & (np.abs(x) <= self._reach[1])
+        return np.where(inside, self._image_interp(y, x, grid=False), 0.0)
 
 
 class RotatedMultipole(LensProfileBase):  # type: ignore[misc]  # lenstronomy has no types
@@ -223,25 +238,35 @@ class LenstronomyEngine:
         """Surface brightness in each band, shape (C, n), electron/s/arcsec^2."""
         total = np.zeros((len(instruments), x.size))
         for component in components:
-            if component.profile != "sersic":
-                raise EngineError(f"no light profile {component.profile!r} in this engine")
-            p = component.params
-            shape = self._sersic.function(
-                x,
-                y,
-                amp=1.0,
-                R_sersic=p["r_eff"],
-                n_sersic=p["n"],
-                e1=p["e1"],
-                e2=p["e2"],
-                center_x=p["center_x"],
-                center_y=p["center_y"],
-            )
-            flux = sersic_flux(p["r_eff"], p["n"])
+            shape = self._unit_light(component, x, y)
             magnitude = np.broadcast_to(component.magnitude, (len(instruments),))
             for band, instrument in enumerate(instruments):
-                total[band] += count_rate(magnitude[band], instrument.zero_point) / flux * shape
+                total[band] += count_rate(magnitude[band], instrument.zero_point) * shape
         return total
+
+    def _unit_light(self, component: LightComponent, x: Floats, y: Floats) -> Floats:
+        """Surface brightness of a component of unit flux, arcsec^-2."""
+        p = component.params
+        if component.stamp is not None:
+            image = component.stamp / p["scale"] ** 2
+            return np.asarray(
+                CubicInterpol().function(
+                    x, y, image, phi_G=p["phi"], scale=p["scale"], **_center(p)
+                )
+            )
+        if component.profile != "sersic":
+            raise EngineError(f"no light profile {component.profile!r} in this engine")
+        shape = self._sersic.function(
+            x,
+            y,
+            amp=1.0,
+            R_sersic=p["r_eff"],
+            n_sersic=p["n"],
+            e1=p["e1"],
+            e2=p["e2"],
+            **_center(p),
+        )
+        return np.asarray(shape / sersic_flux(p["r_eff"], p["n"]))
 
 
 def _interpolated(field: FieldComponent, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -99,13 +99,16 @@ class LightComponent:
     Attributes
     ----------
     profile : str
-        ``"sersic"``.
+        ``"sersic"``, or ``"image"``: a stamp of a galaxy.
     params : Mapping[str, float]
         Every parameter of the profile.
     magnitude : Floats, shape (n_bands,) or (1,), mag
         AB magnitude of the whole profile, unlensed; one value serves every band.
+    stamp : Floats, shape (n, n), optional
+        Flux in each pixel of an image, of unit sum; ``[row = y, column = x]``.
     """
 
     profile: str
     params: Mapping[str, float]
     magnitude: Floats
+    stamp: Floats | None = None

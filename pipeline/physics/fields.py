@@ -100,7 +100,7 @@ def spline(coefficients: Array, cell: Array, x: Array, y: Array) -> tuple[Array,
     middle = (coefficients.shape[-1] - 1) / 2.0
     u, v = x / cell + middle, y / cell + middle
     column, row = xp.floor(u), xp.floor(v)
-    along_x, along_y = _weights(u - column), _weights(v - row)
+    along_x, along_y = spline_weights(u - column), spline_weights(v - row)
     column, row = column.astype(np.int32) - 1, row.astype(np.int32) - 1
     alpha_x = alpha_y = 0.0
     for j in range(4):
@@ -111,7 +111,7 @@ def spline(coefficients: Array, cell: Array, x: Array, y: Array) -> tuple[Array,
     return alpha_x, alpha_y
 
 
-def _weights(t: Array) -> tuple[Array, Array, Array, Array]:
+def spline_weights(t: Array) -> tuple[Array, Array, Array, Array]:
     """Cubic B-spline weights of the four points around a place ``t`` of a cell, in [0, 1)."""
     s = 1.0 - t
     return (

@@ -1,19 +1,23 @@
 """Point-spread functions, and the linear map from rays to convolved pixels.
 
 Gaussians are separable: binning and convolution of a whole image are one small matrix on each
-side. Edges repeat the outermost pixel (``nearest``), as in lenstronomy (PHYSICS 5).
+side. Edges repeat the outermost pixel (``nearest``), as in lenstronomy (PHYSICS 5). Other PSFs are
+kernels that the pixels are convolved with.
 """
 
+import base64
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.config import StrictModel
 from pipeline.physics.geometry import Grid
+from pipeline.physics.pixels import read_pixels
 from pipeline.physics.quantities import Angle
 
 type Floats = NDArray[np.float64]
@@ -47,15 +51,92 @@ class MoffatPsf(StrictModel):
     half_size: int = Field(ge=1)  # pixels from the centre of the kernel to its edge
 
 
-Psf = Annotated[NoPsf | GaussianPsf | MoffatPsf, Field(discriminator="kind")]
+class KernelPsf(StrictModel):
+    """Pixelised PSF: the kernel of a FITS or npy file, sampled at the pixels of the detector.
+
+    YAML says ``path``; the kernel read there becomes part of the configuration, so that a dataset
+    depends on the pixels and not on the file.
+    """
+
+    kind: Literal["kernel"] = "kernel"
+    size: int  # of the kernel's side, odd
+    values: str  # float64 of the kernel, row by row from the lowest, little-endian, base64
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any) -> Any:  # Any: raw YAML
+        if not isinstance(data, Mapping) or "path" not in data:
+            return data
+        if not isinstance(data["path"], str):
+            raise ValueError(f"path: {data['path']!r} is no text")
+        if "values" in data:
+            raise ValueError("expected one of path and values")
+        rest = {key: value for key, value in data.items() if key != "path"}
+        return {**rest, **encode_kernel(read_pixels(Path(data["path"])), f"path: {data['path']}")}
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        try:
+            n_bytes = len(base64.b64decode(self.values, validate=True))
+        except ValueError as error:
+            raise ValueError(f"values: no base64: {error}") from error
+        if n_bytes != 8 * self.size**2:
+            raise ValueError(f"values: {n_bytes} bytes are no {self.size} x {self.size} kernel")
+        _check_kernel(self.kernel(), "values")
+        return self
+
+    def kernel(self) -> Floats:
+        """Kernel of unit sum, shape (size, size)."""
+        pixels = np.frombuffer(base64.b64decode(self.values), "<f8").reshape(self.size, self.size)
+        return np.asarray(pixels / pixels.sum())
 
 
-def blur(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> Blur:
+type AnyPsf = NoPsf | GaussianPsf | MoffatPsf | KernelPsf
+Psf = Annotated[NoPsf | GaussianPsf | MoffatPsf | KernelPsf, Field(discriminator="kind")]
+#: Largest side of a kernel, in pixels: its values are stored with every dataset.
+MAX_KERNEL = 257
+
+
+def encode_kernel(pixels: Floats, where: str) -> dict[str, Any]:
+    """``size`` and ``values`` of a :class:`KernelPsf`.
+
+    Parameters
+    ----------
+    pixels : Floats, shape (n, n), n odd
+    where : str
+        Start of the message of a fault.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is not square, even-sized, too large, not finite, or of no positive sum.
+    """
+    _check_kernel(pixels, where)
+    raw = np.ascontiguousarray(pixels, "<f8").tobytes()
+    return {"size": len(pixels), "values": base64.b64encode(raw).decode("ascii")}
+
+
+def _check_kernel(pixels: Floats, where: str) -> None:
+    rows, columns = pixels.shape
+    if rows != columns:
+        raise ValueError(f"{where}: the PSF is not square, but {rows} x {columns} pixels")
+    if rows % 2 == 0:
+        raise ValueError(f"{where}: the PSF is {rows} x {columns}, even-sized: it has no centre")
+    if rows > MAX_KERNEL:
+        raise ValueError(f"{where}: the PSF is {rows} pixels wide, more than {MAX_KERNEL}: cut it")
+    n_bad = np.count_nonzero(~np.isfinite(pixels))
+    if n_bad:
+        raise ValueError(f"{where}: {n_bad} pixels of the PSF are not finite")
+    if not pixels.sum() > 0:
+        raise ValueError(f"{where}: the PSF sums to {pixels.sum():g}, not above 0")
+
+
+def blur(psf: AnyPsf, grid: Grid) -> Blur:
     """Return the map from rays to pixels: the mean over each pixel, convolved with the PSF.
 
     Parameters
     ----------
-    psf : NoPsf, GaussianPsf or MoffatPsf
+    psf : NoPsf, GaussianPsf, MoffatPsf or KernelPsf
     grid : Grid
 
     Returns
@@ -79,12 +160,12 @@ def blur(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> Blur:
     return apply
 
 
-def blur_matrices(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> tuple[Floats, Floats | None]:
+def blur_matrices(psf: AnyPsf, grid: Grid) -> tuple[Floats, Floats | None]:
     """Return what :func:`blur` is made of.
 
     Parameters
     ----------
-    psf : NoPsf, GaussianPsf or MoffatPsf
+    psf : NoPsf, GaussianPsf, MoffatPsf or KernelPsf
     grid : Grid
 
     Returns
@@ -97,6 +178,8 @@ def blur_matrices(psf: NoPsf | GaussianPsf | MoffatPsf, grid: Grid) -> tuple[Flo
     binning = np.repeat(np.eye(grid.n_pix), grid.supersample, axis=1) / grid.supersample
     if isinstance(psf, MoffatPsf):
         return binning, moffat_kernel(psf, grid.pixel_scale)
+    if isinstance(psf, KernelPsf):
+        return binning, psf.kernel()
     if isinstance(psf, NoPsf):
         return binning, None
     if psf.supersampled:

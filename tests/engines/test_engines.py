@@ -13,10 +13,10 @@ from pipeline.physics.geometry import Grid, axis_ratio_angle
 from pipeline.physics.instrument import load_instrument
 from pipeline.physics.light import sersic_flux
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.psf import GaussianPsf, NoPsf
+from pipeline.physics.psf import GaussianPsf, KernelPsf, NoPsf, encode_kernel
 from pipeline.physics.scene import draw_scene, smooth_twin
 
-from ..physics.scenes import scene_config
+from ..physics.scenes import scene_config, scene_data, source_block
 from ..physics.test_profiles import PARAMETERS
 from ..physics.vectors import entries
 
@@ -99,6 +99,39 @@ def test_lens_light_is_not_lensed(engine, config, euclid):
     alone = dataclasses.replace(scene, macro=(), perturbers=(), source=(galaxy,))
     images = engine.render([scene, lit, alone], GRID, (euclid,))
     np.testing.assert_allclose(images[1] - images[0], images[2], atol=FLOAT32 * images.max())
+
+
+def test_image_sources_are_the_same_light_in_every_engine(engine, euclid, lenstronomy):
+    config = scene_config(source=source_block("image"))
+    scenes = [draw_scene(config, 1, i, "smooth") for i in range(5)]
+    found, expected = (e.render(scenes, GRID, (euclid,)) for e in (engine, lenstronomy))
+    peak = expected.max(axis=(1, 2, 3), keepdims=True)
+    assert np.abs((found - expected) / peak).max() < 1e-4
+    assert peak.min() > 0
+
+
+def test_multipoles_are_the_same_in_every_engine(engine, euclid, lenstronomy):
+    data = scene_data()
+    poles = [{"kind": "elliptical", "m": 3, "amplitude": 0.02, "angle": 0.4}]
+    for kind in ("elliptical", "circular"):
+        shaped = [*poles, {"kind": kind, "m": 4, "amplitude": 0.03, "angle": 0.2}]
+        config = scene_config(macro={**data["macro"], "multipoles": shaped})
+        scenes = [draw_scene(config, 1, i, "smooth") for i in range(3)]
+        plain = [dataclasses.replace(s, macro=s.macro[:2]) for s in scenes]
+        found, expected = (e.render(scenes, GRID, (euclid,)) for e in (engine, lenstronomy))
+        peak = expected.max(axis=(1, 2, 3), keepdims=True)
+        assert np.abs((found - expected) / peak).max() < 1e-4
+        without = lenstronomy.render(plain, GRID, (euclid,))
+        assert np.abs((found - without) / peak).max() > 1e-2
+
+
+def test_kernel_psf_is_the_same_in_every_engine(engine, config, euclid, lenstronomy):
+    kernel = np.random.default_rng(4).random((5, 5))
+    psf = KernelPsf(**encode_kernel(kernel, "here"))
+    instruments = (euclid.with_changes(psf=psf),)
+    scenes = [draw_scene(config, 1, i) for i in range(2)]
+    found, expected = (e.render(scenes, GRID, instruments) for e in (engine, lenstronomy))
+    assert np.abs(found - expected).max() < 1e-4 * expected.max()
 
 
 def test_scene_that_renders_non_finite_is_named(engine, config, euclid):

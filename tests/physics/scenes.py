@@ -1,5 +1,11 @@
 """Scene configurations for the tests of scenes and engines."""
 
+import functools
+import tempfile
+
+import numpy as np
+from astropy.io import fits
+
 from pipeline.core.config import resolve, validate
 from pipeline.core.resources import sim_params
 from pipeline.physics.scene import SceneConfig
@@ -37,7 +43,30 @@ def substructure_block(kind):
 
 def source_block(kind):
     """YAML block of one kind of source."""
-    return {"kind": kind, **SOURCE_BLOCKS.get(kind, {})}
+    if kind == "image":
+        return {"kind": kind, "path": stamp_folder().name, "magnitude": 21.5, "scale": 0.03}
+    return {"kind": kind, **SOURCE_BLOCKS[kind]}
+
+
+@functools.cache
+def stamp_folder():
+    """Temporary folder of five spiral-like stamps of different sizes, FITS and npy."""
+    folder = tempfile.TemporaryDirectory()
+    for k in range(5):
+        pixels = galaxy(36 + 3 * k, twist=0.1 * k)
+        if k % 2:
+            fits.writeto(f"{folder.name}/galaxy_{k}.fits", pixels)
+        else:
+            np.save(f"{folder.name}/galaxy_{k}.npy", pixels)
+    return folder
+
+
+def galaxy(n, twist=0.0, background=5.0):
+    """A smooth, lopsided galaxy of n x n pixels on a background."""
+    y, x = np.mgrid[:n, :n] - (n - 1) / 2.0
+    radius = np.hypot(x + 0.5 * y, 1.4 * y) / (0.12 * n)
+    arms = 1.0 + 0.5 * np.cos(2.0 * np.arctan2(y, x) + radius + twist)
+    return background + arms * np.exp(-(radius**2) / 2.0) * (1.0 + 0.3 * np.tanh(x / 3.0))
 
 
 def scene_data(**changes):
@@ -82,4 +111,4 @@ def preset_scenes(name):
     return validate(tree["scenes"], SceneConfig)
 
 
-assert set(SOURCE_BLOCKS) == set(SOURCES.kinds()), "give every source kind a block here"
+assert {*SOURCE_BLOCKS, "image"} == set(SOURCES.kinds()), "give every source kind a block here"
