@@ -202,9 +202,9 @@ def prior(
         if leaves_below or leaves_above:
             above = f"> {gt:g}" if gt > ge else f">= {ge:g}"
             below = f"< {lt:g}" if lt < le else f"<= {le:g}"
+            shown = f"{high:g} {unit}" if unit else f"{high:g}"
             raise ValueError(
-                f"values from {low:g} to {high:g} {unit or ''} can leave the allowed range, "
-                f"{above} and {below}"
+                f"values from {low:g} to {shown} can leave the allowed range, {above} and {below}"
                 + ("; use truncated_normal" if isinstance(value, Normal) else "")
             )
         return value

@@ -107,7 +107,8 @@ def pack(
 
 
 def _stack(rows: Sequence[Mapping[str, Any]], dtype: np.dtype[Any]) -> Columns:
-    return {name: np.array([row[name] for row in rows], dtype) for name in rows[0]}
+    with np.errstate(over="ignore"):  # the image is then not finite, and its scene is named
+        return {name: np.array([row[name] for row in rows], dtype) for name in rows[0]}
 
 
 def _population(perturbers: Sequence[Perturbers], profile: str, n: int) -> dict[str, Floats]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.generate import observe
+from pipeline.dataset.generate import observe, subtracted_rate
 from pipeline.dataset.store import Dataset
 from pipeline.engines.base import ENGINES
 from pipeline.physics.detector import variance
@@ -79,7 +79,10 @@ def draw_twins(dataset: Dataset, n_lenses: int) -> Twins:
     ]
     smooth = engine.render([smooth_twin(s) for s in scenes], config.grid, config.instruments)
     change = engine.render(scenes, config.grid, config.instruments) - smooth
-    noise = np.sqrt(np.stack([variance(image, config.instruments) for image in smooth]))
+    pairs = zip(smooth, scenes, strict=True)
+    noise = np.sqrt(
+        [variance(image, config.instruments, subtracted_rate(config, s)) for image, s in pairs]
+    )
     shape = (len(names), len(index), config.n_pix, config.n_pix)
     return Twins(
         names,
