@@ -31,8 +31,8 @@ TABLE = {
     "physical_roman": (48, 0.11, "roman_f106"),
     "hard_multipole": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_clumpy": (80, 0.05, "hst_acs_f814w_deep"),
-    "hard_los": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_fdm": (80, 0.05, "hst_acs_f814w_deep"),
+    "hard_los": (80, 0.05, "hst_acs_f814w_deep"),
     "hard_wdm": (128, 0.031, "jwst_f200w_zodiacal"),
     "hard_sidm": (128, 0.031, "jwst_f200w_zodiacal"),
 }
@@ -42,8 +42,14 @@ RINGS = {
     "model_i_fixed": (1.2, 1.9),
     "model_ii_fixed": (1.0, 1.7),
     "model_iii_fixed": (1.0, 1.6),
+    "model_iv_fixed": (1.0, 1.7),
     "physical_euclid": (0.9, 1.5),
+    "physical_hst": (0.9, 1.5),
+    "physical_jwst": (0.9, 1.5),
     "physical_lsst": (0.9, 1.5),
+    "physical_roman": (0.9, 1.5),
+    "hard_fdm": (0.8, 1.2),
+    "hard_wdm": (0.9, 1.5),
     "legacy_model_i": (1.28149, 1.2815),
     "legacy_model_ii": (0.81212, 0.81214),
     "legacy_model_iii": (0.81212, 0.81214),
@@ -140,6 +146,26 @@ def test_rings_are_those_of_the_specification(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SIGNALS))
 def test_classes_are_those_of_the_specification(name: str) -> None:
     assert load_dataset_config(name).class_names == SIGNALS[name]
+
+
+def test_every_prior_of_the_general_presets_is_that_of_the_specification() -> None:
+    for name in (n for n in TABLE if not n.startswith("legacy")):
+        scenes = load_dataset_config(name).scenes
+        macro, source = scenes.macro, scenes.source
+        assert macro.profile == "epl" and macro.slope.mean == 2.0 and macro.slope.sigma == 0.1
+        assert macro.shape.q.support() == (0.6, 0.95)
+        assert macro.shear.modulus.support() == (0.0, 0.08)
+        assert macro.center_x.sigma == macro.center_y.sigma == 0.03
+        assert source.r_eff.support() == (0.08, 0.35) and source.n.support() == (0.7, 2.5)
+        assert source.shape.e1.sigma == source.shape.e2.sigma == 0.15
+        assert scenes.source_position.radius == 0.28
+        assert scenes.signal_scale == 1.0
+
+
+def test_forecasts_differ_in_the_telescope_alone() -> None:
+    first = load_dataset_config("physical_euclid").scenes
+    for name in ("physical_hst", "physical_jwst", "physical_lsst", "physical_roman"):
+        assert load_dataset_config(name).scenes == first
 
 
 def test_contrast_hst_has_a_halo_near_the_ring_in_every_subhalo_image() -> None:

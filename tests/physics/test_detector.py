@@ -92,6 +92,19 @@ def test_empty_sky_of_legacy_model_i():
     assert abs(np.mean(draws == 0) - zero) < 5 * math.sqrt(zero * (1 - zero) / N)
 
 
+@pytest.mark.parametrize("level", [0.001, 0.01, 0.1, 3.0])
+def test_moments_of_legacy_model_i_under_light(level):
+    instrument = load_instrument("legacy_model_i").with_changes(exposure_time=2000.0)
+    draws = _draw(instrument, level)
+    mean, spread = (m[0] for m in legacy_count_moments(np.full(1, level), 2000.0, 0.01))
+    assert abs(draws.mean() - mean) < 5 * math.sqrt(spread / N)
+    fourth = np.mean((draws - draws.mean()) ** 4)
+    assert abs(draws.var() - spread) < 5 * math.sqrt((fourth - spread**2) / N)
+    if level == 3.0:  # Poisson noise twice, and the background
+        counts = 2000.0 * level
+        assert spread == pytest.approx(2 * counts + 20.0**2, rel=1e-3)
+
+
 def test_exposure_time_of_legacy_model_i_differs_between_images():
     instrument = load_instrument("legacy_model_i")
     image = np.full((1, 40, 40), 1.0)

@@ -224,6 +224,8 @@ def test_point_masses_follow_the_legacy_population(host):
     config = point_masses.Config()
     counts = [len(point_masses.draw(config, host, _rng(i)).perturbers[0]) for i in range(400)]
     assert abs(np.mean(counts) - 25) / math.sqrt(25 / 400) < 5
+    # Variance of the variance of a Poisson number: (2 mean^2 + mean)/n to leading order.
+    assert abs(np.var(counts) - 25) / math.sqrt((2 * 25**2 + 25) / 400) < 5
     bugged = point_masses.Config(slope_bug=True, count_bug=True)
     groups = [point_masses.draw(bugged, host, _rng(i)).perturbers[0] for i in range(400)]
     assert {len(g) for g in groups} == {25}
@@ -292,6 +294,26 @@ def test_warm_dark_matter_removes_light_halos_as_stated(host):
     # Expected number: the mean suppression over the cold mass function, half the normalisation.
     expected = 0.5 * np.sum(wdm.subhalo_suppression(np.concatenate(cold_mass), m_hm))
     assert abs(np.sum(warm_mass) - expected) / math.sqrt(expected) < 5
+
+
+def test_warm_masses_follow_the_suppressed_mass_function(host):
+    masses = np.concatenate([_warm_infall_masses(host, index, m_hm=1e8) for index in range(60)])
+    grid = np.geomspace(1e7, 1e10, 4001)
+    density = grid**-1.9 * wdm.subhalo_suppression(grid, 1e8)
+    steps = 0.5 * (density[1:] + density[:-1]) * np.diff(grid)
+    below = np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
+    assert stats.kstest(masses, lambda m: np.interp(m, grid, below)).pvalue > 1e-3
+    # The test has power: the cold mass function is refused.
+    assert stats.kstest(masses, _cdf(-1.9, 1e7, 1e10)).pvalue < 1e-3
+
+
+def _warm_infall_masses(host, index, m_hm):
+    """Infall masses of the cold twin's halos that are kept, found again by their places."""
+    config = cdm.Config(sigma_sub=Constant(value=0.05))
+    _, halos = subhalos.draw_halos(config, host, _rng(index))
+    x = host.center_x + halos.radius * np.cos(halos.angle)
+    _, warm = _cold_and(wdm, host, index, log10_half_mode_mass=Constant(value=math.log10(m_hm)))
+    return halos.mass[np.isin(x, warm.perturbers[0].params["center_x"])]
 
 
 def test_warm_halos_are_less_concentrated(host):
