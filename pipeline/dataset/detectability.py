@@ -70,7 +70,7 @@ def truth_values(
     values[: len(known)] = known
     if not names:
         return values
-    chosen = [i for i, scene in enumerate(scenes) if _is_chosen(config, scene, split[i])]
+    chosen = _chosen(config, scenes, split)
     if chosen:
         against = list(dict.fromkeys(names.values()))
         found = _measure(canonical_json(dump(config)))([scenes[i] for i in chosen], against)
@@ -136,11 +136,19 @@ def _substructured(config: DatasetConfig) -> tuple[str, ...]:
     return tuple(name for name, block in blocks if dump(block)["substructure"]["kind"] != "smooth")
 
 
-def _is_chosen(config: DatasetConfig, scene: Scene, split: int) -> bool:
-    if scene.class_name not in _substructured(config):
-        return False
-    in_subset = (scene.index // len(config.class_names)) % SUBSET == 0
-    return config.detectability == "all" or in_subset or split == SPLITS.index("test")
+def _chosen(config: DatasetConfig, scenes: Sequence[Scene], split: NDArray[np.int8]) -> list[int]:
+    """Positions of the scenes to measure."""
+    with_substructure, test = set(_substructured(config)), SPLITS.index("test")
+    return [
+        i
+        for i, scene in enumerate(scenes)
+        if scene.class_name in with_substructure
+        and (
+            config.detectability == "all"
+            or (scene.index // len(config.class_names)) % SUBSET == 0
+            or split[i] == test
+        )
+    ]
 
 
 @functools.lru_cache(maxsize=1)
