@@ -161,4 +161,6 @@ def macro_einstein_radius(theta_E: float, slope: float, substructure: float) -> 
             f"substructure deflects by {substructure:.3g} arcsec at theta_E = {theta_E:.3g} "
             "arcsec: heavier than the whole lens; lower its masses or signal_scale"
         )
+    if substructure == 0.0:
+        return theta_E  # to the last bit, so that a smooth lens is its own twin
     return float(((theta_E - substructure) * theta_E ** (slope - 2.0)) ** (1.0 / (slope - 1.0)))

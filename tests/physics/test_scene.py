@@ -145,6 +145,12 @@ def test_smooth_twin_is_the_scene_of_the_smooth_class(config):
     assert (twin.macro, twin.perturbers) == (smooth.macro, ())
 
 
+def test_smooth_lens_is_its_own_twin_to_the_last_bit(config):
+    for index in range(50):
+        smooth = draw_scene(config, 1, index, "smooth")
+        assert smooth_twin(smooth).macro == smooth.macro
+
+
 def test_truth_has_every_column_and_no_other(config):
     for name in KINDS:
         assert list(draw_scene(config, 0, 1, name).truth) == list(truth_columns(config))
