@@ -1,6 +1,7 @@
 """Image sources: preparation of stamps, their light, their identity, and bad stamps refused."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,3 +165,17 @@ def test_path_must_be_text():
     with pytest.raises(ConfigError, match="path"):
         validate(data, image.Config)
     assert SceneConfig.model_fields["source"].is_required()
+
+
+def test_example_of_the_documentation_simulates(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2] / "docs" / "extending.md"
+    (example,) = [b for b in page.read_text().split("```") if b.startswith("yaml\nextends")]
+    (tmp_path / "mine.yaml").write_text(example.removeprefix("yaml\n"))
+    shutil.copytree(stamp_folder().name, tmp_path / "galaxies")
+    fits.writeto(tmp_path / "psf.fits", np.outer([1, 2, 1], [1, 2, 1]).astype(float))
+    monkeypatch.chdir(tmp_path)
+    config = load_dataset_config("mine.yaml", ["n_images=3", "n_pix=24", "supersample=1"])
+    simulate_dataset(config, tmp_path / "d.zarr", workers=1)
+    data = open_dataset(tmp_path / "d.zarr")
+    assert np.isfinite(data.read_images(np.arange(3))).all()
+    assert set(data.truth("a_4")) == {0.01}
