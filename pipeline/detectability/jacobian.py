@@ -173,7 +173,19 @@ def _shifted(columns: Columns, shape: Signature, step: dict[str, jax.Array]) -> 
         macro.append(moved)
     source_x, source_y = step.get("source_x", 0.0), step.get("source_y", 0.0)
     source = _shifted_source(columns["source"], step, x + source_x, y + source_y)
-    moved_columns = {**columns, "macro": macro, "source": source}
+    stamps = [
+        {
+            **stamp,
+            "center_x": stamp["center_x"] + x + source_x,
+            "center_y": stamp["center_y"] + y + source_y,
+            "scale": stamp["scale"] * jnp.exp(step.get("ln_scale", 0.0)),
+            "phi": stamp["phi"] + step.get("source_phi", 0.0),
+            "amplitude": stamp["amplitude"]
+            * jnp.exp(jnp.atleast_1d(step.get("ln_flux", 0.0)))[:, None],
+        }
+        for stamp in columns["stamps"]
+    ]
+    moved_columns = {**columns, "macro": macro, "source": source, "stamps": stamps}
     if any(name in VORTEX for name in step):
         moved_columns["perturbers"] = _shifted_vortex(columns["perturbers"], shape, step)
     return moved_columns
@@ -208,6 +220,8 @@ def _shifted_source(
     moved = {name: jnp.asarray(value) for name, value in source.items()}
     moved["center_x"] = moved["center_x"] + jnp.atleast_1d(x)[:, None]
     moved["center_y"] = moved["center_y"] + jnp.atleast_1d(y)[:, None]
+    if moved["n"].shape[1] == 0:  # the source is a stamp
+        return moved
     if not (_SHAPE & step.keys() or any(name.startswith("ln_clump") for name in step)):
         return moved
     zero = jnp.zeros_like(moved["n"][:, 0])

@@ -1,8 +1,8 @@
 """The nuisances of a smooth lens: names, values in a scene, and the widths of their priors.
 
-Macro lens, source position, flux and shape; each multipole adds its amplitude and angle, each clump
-of the source its flux (PHYSICS 8.1). The source position counts from the lens centre, as it is
-drawn, so that the priors of all nuisances are independent.
+Macro lens, source position, flux and shape (of a stamp: scale and angle); each multipole adds its
+amplitude and angle, each clump of the source its flux (PHYSICS 8.1). The source position counts
+from the lens centre, as it is drawn, so that the priors of all nuisances are independent.
 """
 
 import math
@@ -76,8 +76,9 @@ def _further_masses(scene: Scene, masses: Sequence[MassComponent]) -> dict[str, 
 
 def _source(scene: Scene, x: float, y: float) -> dict[str, float]:
     galaxy = scene.source[0]
-    if any(c.profile != "sersic" for c in scene.source):
-        raise PhysicsError(f"scene {scene.index}: only Sersic sources have known nuisances")
+    profiles = tuple(c.profile for c in scene.source)
+    if profiles != ("image",) and set(profiles) != {"sersic"}:
+        raise PhysicsError(f"scene {scene.index}: no nuisances are known of a source {profiles}")
     fluxes = [10.0 ** (-0.4 * float(c.magnitude[0])) for c in scene.source]
     total = math.fsum(fluxes)
     p = galaxy.params
@@ -85,6 +86,10 @@ def _source(scene: Scene, x: float, y: float) -> dict[str, float]:
         "source_x": p["center_x"] - x,
         "source_y": p["center_y"] - y,
         "ln_flux": math.log(total),
+    }
+    if galaxy.profile == "image":
+        return values | {"ln_scale": math.log(p["scale"]), "source_phi": p["phi"]}
+    values |= {
         "ln_r_eff": math.log(p["r_eff"]),
         "source_n": p["n"],
         "source_e1": p["e1"],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from pipeline.detectability.nuisances import (
     nuisance_values,
 )
 from pipeline.engines._jax import JaxEngine
-from pipeline.physics.components import LightComponent, MassComponent
+from pipeline.physics.components import MassComponent
 from pipeline.physics.geometry import axis_ratio_angle, ellipticity
 from pipeline.physics.scene import Scene, draw_scene, smooth_twin
 
@@ -63,6 +64,8 @@ def changed(scene: Scene, name: str, step: float) -> Scene:
         sources = [(p, m - 2.5 / math.log(10.0) * step) for p, m in sources]
     elif name == "ln_r_eff":
         galaxy["r_eff"] *= math.exp(step)
+    elif name == "ln_scale":
+        galaxy["scale"] *= math.exp(step)
     elif name.startswith("ln_clump"):
         k = int(name.rsplit("_", 1)[1])
         if k < len(sources):
@@ -72,7 +75,10 @@ def changed(scene: Scene, name: str, step: float) -> Scene:
     macro = tuple(
         MassComponent(c.profile, c.z, params) for c, params in zip(scene.macro, masses, strict=True)
     )
-    light = tuple(LightComponent("sersic", params, magnitude) for params, magnitude in sources)
+    light = tuple(
+        dataclasses.replace(c, params=params, magnitude=magnitude)
+        for c, (params, magnitude) in zip(scene.source, sources, strict=True)
+    )
     return dataclasses.replace(scene, macro=macro, source=light)
 
 
@@ -119,6 +125,19 @@ def test_every_column_is_the_derivative_of_the_image(config: DatasetConfig) -> N
 )
 def test_other_shapes_of_scene_are_differentiated_too(overrides: list[str]) -> None:
     check(load_dataset_config("demo", ["n_pix=24", *overrides]), 2)
+
+
+def test_a_stamp_is_moved_turned_and_scaled(tmp_path: Path) -> None:
+    x, y = np.meshgrid(np.arange(25.0), np.arange(25.0))
+    galaxy = np.exp(-((x - 12) ** 2) / 40 - (y - 11) ** 2 / 15) + np.exp(
+        -((x - 16) ** 2 + (y - 8) ** 2) / 4
+    )
+    np.save(tmp_path / "galaxy.npy", galaxy)
+    source = f"{{kind: image, path: {tmp_path}, magnitude: 21.0, scale: 0.03}}"
+    config = load_dataset_config("demo", ["n_pix=24", f"scenes.source={source}"])
+    check(config, 1)
+    names = nuisance_names(draw_scene(config.scenes, 0, 0, "no"))
+    assert {"ln_scale", "source_phi"} < set(names)
 
 
 def turned_vortex(scene: Scene, name: str, step: float) -> Scene:
@@ -191,7 +210,8 @@ def test_widths_are_the_spreads_of_the_priors(config: DatasetConfig) -> None:
         "source_n": source.n.std(),  # type: ignore[attr-defined]
         "source_e1": source.shape.e1.std(),  # type: ignore[attr-defined]
         "ln_flux": source.magnitude.std() * 0.4 * math.log(10.0),  # type: ignore[attr-defined]
-        "source_x": 0.1 / 2.0,  # of a disc of radius 0.1 theta_E, theta_E close to 1
+        # Of a disc whose radius is in theta_E, which is close to 1.
+        "source_x": scenes.source_position.radius / 2.0,  # type: ignore[union-attr]
     }
     for name, width in exact.items():
         (found,) = widths.of([name])
