@@ -1,20 +1,29 @@
 """Heavy half of the JAX engine: one compiled function per shape of scene, batches of fixed size.
 
-Scenes of one signature share a function, vectorised over a batch. Populations are summed by a scan,
+Scenes of one signature share a function, vectorised over a batch. Populations are summed by a loop,
 which on a CPU keeps the rays in cache. The formulas are those of ``physics``, written once for
 numpy and JAX.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pipeline.engines import _jax_setup
-from pipeline.engines._jax_pack import SERSIC, Columns, Floats, Signature, pack, signature
+from pipeline.engines._jax_pack import (
+    COARSE_SPACING,
+    SERSIC,
+    Columns,
+    Floats,
+    Signature,
+    pack,
+    signature,
+)
 from pipeline.engines.base import check_fields, check_finite, check_instruments
 from pipeline.physics.fields import spline
 from pipeline.physics.geometry import Grid
@@ -104,20 +113,29 @@ class JaxEngine:
         """Positions of scenes of one signature and their images, the last batch padded."""
         check_instruments(grid, instruments)
         psfs = tuple(i.psf for i in instruments)
+        dense = grid if self._dtype == np.float32 else None  # float64 is never approximated
         groups: dict[Signature, list[int]] = {}
         for position, scene in enumerate(scenes):
             check_fields(scene, grid.half_width)
-            groups.setdefault(signature(scene), []).append(position)
+            groups.setdefault(signature(scene, dense), []).append(position)
         with jax.enable_x64(self._dtype == np.float64):
             for shape, positions in groups.items():
                 render = batch_renderer(shape, grid, psfs, self._dtype.name)
-                for first in range(0, len(positions), self._batch_size):
-                    part = positions[first : first + self._batch_size]
+                # A batch costs what its richest scene does.
+                positions.sort(key=lambda k: sum(len(p) for p in scenes[k].perturbers))
+                n_perturbers = sum(n for _, n in (*shape.perturbers, *shape.coarse))
+                size = self._batch_size if n_perturbers < _RICH else min(_FEW, self._batch_size)
+                for first in range(0, len(positions), size):
+                    part = positions[first : first + size]
                     chosen = [scenes[i] for i in part]
-                    chosen += chosen[-1:] * (self._batch_size - len(part))
+                    chosen += chosen[-1:] * (size - len(part))
                     yield part, render(pack(chosen, shape, instruments, self._dtype))
 
 
+#: Scenes of this many perturbers are rendered a few at a time: padding a batch would cost more.
+_RICH, _FEW = 64, 2
+#: Terms of the power law's series: 1e-7 and 1e-16 are left out at each limit of ``FLATTENINGS``.
+_EPL_TERMS = {"float32": (16, 40, 160), "float64": (36, 92, 400)}
 #: XLA may not fuse across it; jax gives it no types.
 _barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
@@ -132,10 +150,13 @@ def batch_renderer(
     """
     x, y = (jnp.asarray(axis, dtype) for axis in grid.rays())
     blurs = [_blur(psf, grid, dtype) for psf in psfs]
+    coarse = _coarse_deflection(shape, grid, dtype) if shape.coarse else None
 
     def render(columns: Columns) -> jax.Array:
         # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
         alpha_x, alpha_y = _barrier(_deflection(shape, columns, x, y))
+        if coarse is not None:
+            alpha_x, alpha_y = _barrier(_add((alpha_x, alpha_y), coarse(columns)))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
         for stamp in columns["stamps"]:
             light = light + _stamp_light(stamp, x - alpha_x, y - alpha_y)
@@ -144,7 +165,11 @@ def batch_renderer(
         bands = jnp.broadcast_to(light, (len(psfs), *x.shape))
         return jnp.stack([blur(band) for blur, band in zip(blurs, bands, strict=True)])
 
-    compiled: Callable[[Columns], jax.Array] = jax.jit(jax.vmap(render))
+    axes = dict.fromkeys(
+        ("macro", "perturbers", "coarse", "source", "lens_light", "fields", "stamps"), 0
+    )
+    batched = jax.vmap(render, in_axes=({**axes, "counts": None},))
+    compiled: Callable[[Columns], jax.Array] = jax.jit(batched)
     return compiled
 
 
@@ -153,25 +178,69 @@ def _deflection(
 ) -> tuple[jax.Array, jax.Array]:
     """Total deflection of one scene on the rays, arcsec."""
     total = jnp.zeros_like(x), jnp.zeros_like(y)
+    n_terms = _EPL_TERMS[x.dtype.name][shape.flattening]
     for name, params in zip(shape.macro, columns["macro"], strict=True):
-        total = _add(total, PROFILES[name].deflection(x, y, **params))
-    for (name, n), params in zip(shape.perturbers, columns["perturbers"], strict=True):
-        deflection = PROFILES[name].deflection
-        if n == 1:
-            total = _add(total, deflection(x, y, **{k: v[0] for k, v in params.items()}))
-            continue
-
-        def step(
-            carry: tuple[jax.Array, jax.Array],
-            row: Columns,
-            deflection: Callable[..., Any] = deflection,
-        ) -> tuple[tuple[jax.Array, jax.Array], None]:
-            return _add(carry, deflection(x, y, **row)), None
-
-        total, _ = jax.lax.scan(step, total, params)
+        extra = {"n_terms": n_terms} if name == "epl" else {}
+        total = _add(total, PROFILES[name].deflection(x, y, **params, **extra))
+    total = _perturbed(total, shape, columns, "perturbers", x, y)
     for params in columns["fields"]:
         total = _add(total, spline(params["coefficients"], params["cell"], x, y))
     return total
+
+
+def _perturbed(
+    total: tuple[jax.Array, jax.Array],
+    shape: Signature,
+    columns: Columns,
+    part: Literal["perturbers", "coarse"],
+    x: jax.Array,
+    y: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Deflection ``total`` and that of populations, one perturber after another."""
+    for (name, n), params, count in zip(
+        getattr(shape, part), columns[part], columns["counts"][part], strict=True
+    ):
+        deflection = functools.partial(PROFILES[name].deflection, x, y)
+        if n == 1:
+            total = _add(total, deflection(**{k: v[0] for k, v in params.items()}))
+            continue
+
+        def step(
+            k: jax.Array,
+            carry: tuple[jax.Array, jax.Array],
+            params: Columns = params,
+            deflection: Callable[..., Any] = deflection,
+        ) -> tuple[jax.Array, jax.Array]:
+            return _add(carry, deflection(**{name: v[k] for name, v in params.items()}))
+
+        total = jax.lax.fori_loop(0, count, step, total)
+    return total
+
+
+def _coarse_deflection(
+    shape: Signature, grid: Grid, dtype: str
+) -> Callable[[Columns], tuple[jax.Array, jax.Array]]:
+    """Deflection on the rays of the perturbers that are summed on a coarse grid."""
+    from scipy.interpolate import CubicSpline  # type: ignore[import-untyped]  # heavy
+
+    n = math.ceil(2.0 * grid.half_width / COARSE_SPACING) + 5
+    points = (np.arange(n) - (n - 1) / 2.0) * COARSE_SPACING
+    spline_matrix = CubicSpline(points, np.eye(n))(grid.axis())  # (n_rays, n)
+    left = jnp.asarray(spline_matrix, dtype)
+    x, y = (jnp.asarray(axis, dtype) for axis in np.meshgrid(points, points))
+
+    def deflection(columns: Columns) -> tuple[jax.Array, jax.Array]:
+        start = jnp.zeros_like(x), jnp.zeros_like(y)
+        total = _perturbed(start, shape, columns, "coarse", x, y)
+        return _sandwich(left, total[0]), _sandwich(left, total[1])
+
+    return deflection
+
+
+def _sandwich(left: jax.Array, values: jax.Array) -> jax.Array:
+    """Left times values times left transposed, in full float32 on a GPU too."""
+    half = jnp.matmul(left, values, precision="highest")
+    return jnp.matmul(half, left.T, precision="highest")
 
 
 def _add(
@@ -212,12 +281,12 @@ def _blur(psf: Psf, grid: Grid, dtype: str) -> Callable[[jax.Array], jax.Array]:
     matrix, kernel = blur_matrices(psf, grid)
     left = jnp.asarray(matrix * grid.pixel_scale, dtype)
     if kernel is None:
-        return lambda rays: left @ rays @ left.T
+        return lambda rays: _sandwich(left, rays)
     stamp = jnp.asarray(kernel, dtype)
     half = len(kernel) // 2
 
     def blur(rays: jax.Array) -> jax.Array:
-        padded = jnp.pad(left @ rays @ left.T, half, mode="edge")
+        padded = jnp.pad(_sandwich(left, rays), half, mode="edge")
         spread: jax.Array = jax.scipy.signal.fftconvolve(padded, stamp, mode="valid")
         return spread
 

@@ -1,7 +1,8 @@
 """Scenes packed into the columns of a batch, and the shape that decides which function runs.
 
 Populations are padded to a few sizes with perturbers of no mass, so that few functions serve every
-scene. Parameters are packed in float64 and cast once.
+scene. Where rays are dense, halos that are shallow enough are summed on a coarser grid and splined
+(PHYSICS 13). Parameters are packed in float64 and cast once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import EngineError
 from pipeline.physics.components import FieldComponent, LightComponent, Perturbers
 from pipeline.physics.fields import spline_coefficients
+from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import count_rate, sersic_flux
 from pipeline.physics.profiles.table import PROFILES
@@ -25,6 +27,14 @@ type Columns = dict[str, Any]  # Any: numpy or jax arrays, one per parameter
 
 #: Parameters that switch a profile off when they are zero.
 _STRENGTHS = ("theta_E", "kappa", "a_m", "gamma1", "gamma2")
+#: Distance between points of the coarse grid, arcsec: images stay within 1e-4 of their peak.
+COARSE_SPACING = 0.05
+#: Largest error of a halo's deflection on the coarse grid, arcsec, at its very centre.
+_COARSE_ERROR = 5e-4
+#: Fewer perturbers are not worth a coarse grid.
+_COARSE_MIN = 24
+#: Axis ratios below which the series of a power law needs more terms.
+FLATTENINGS = (0.5, 0.2)
 #: Parameters of the one light profile.
 SERSIC = ("r_eff", "n", "e1", "e2", "center_x", "center_y")
 
@@ -39,38 +49,85 @@ class Signature:
     n_lens_light: int
     fields: tuple[int, ...] = ()  # points along the side of each
     stamps: tuple[int, ...] = ()  # pixels along the side of each image that is a source
+    coarse: tuple[tuple[str, int], ...] = ()  # perturbers summed on the coarse grid
+    flattening: int = 0  # how far the series of a flat power law must go
 
 
-def signature(scene: Scene) -> Signature:
-    """Shape of a scene; populations are padded to the next size of :func:`padded_size`."""
-    counts: dict[str, int] = {}
+def signature(scene: Scene, grid: Grid | None = None) -> Signature:
+    """Shape of a scene; populations are padded to the next size of :func:`padded_size`.
+
+    Parameters
+    ----------
+    scene : Scene
+    grid : Grid, optional
+        Allows the coarse grid where the rays of ``grid`` are dense enough.
+
+    Raises
+    ------
+    EngineError
+        If this engine lacks a profile.
+    """
+    _check_profiles(scene)
+    exact: dict[str, int] = {}
+    coarse: dict[str, int] = {}
     for perturbers in scene.perturbers:
-        counts[perturbers.profile] = counts.get(perturbers.profile, 0) + len(perturbers)
-    known = [m.profile for m in scene.macro] + list(counts)
-    for profile in known:
-        if profile not in PROFILES:
-            raise EngineError(f"scene {scene.index}: no profile {profile!r} in this engine")
+        n_coarse = int(np.count_nonzero(shallow(perturbers))) if uses_coarse(scene, grid) else 0
+        name = perturbers.profile
+        coarse[name] = coarse.get(name, 0) + n_coarse
+        exact[name] = exact.get(name, 0) + len(perturbers) - n_coarse
+    stamps = _stamped(scene)
+    return Signature(
+        macro=tuple(m.profile for m in scene.macro),
+        perturbers=tuple((p, padded_size(n)) for p, n in sorted(exact.items()) if n),
+        n_source=padded_size(len(scene.source) - len(stamps)),
+        n_lens_light=padded_size(len(scene.lens_light)),
+        fields=tuple(field.deflection.shape[-1] for field in scene.fields),
+        stamps=tuple(len(stamp) for _, stamp in stamps),
+        coarse=tuple((p, padded_size(n)) for p, n in sorted(coarse.items()) if n),
+        flattening=max(
+            (_flattening(m.params["q"]) for m in scene.macro if m.profile == "epl"), default=0
+        ),
+    )
+
+
+def uses_coarse(scene: Scene, grid: Grid | None) -> bool:
+    """Whether a coarse grid saves work: dense rays and many halos."""
+    if grid is None or grid.ray_scale > COARSE_SPACING / 1.5:
+        return False
+    return sum(len(p) for p in scene.perturbers) >= _COARSE_MIN
+
+
+def shallow(perturbers: Perturbers) -> NDArray[np.bool_]:
+    """Which perturbers a spline on the coarse grid gets right to ``_COARSE_ERROR``.
+
+    The error peaks at the centre of a halo. For NFW cusps it is at most 0.85 kappa_s times the
+    spacing, kappa_s = theta_E^2/(4 r_s^2); other profiles are never approximated.
+    """
+    if perturbers.profile not in ("tnfw", "nfw"):
+        return np.zeros(len(perturbers), bool)
+    p = perturbers.params
+    kappa_s = np.square(p["theta_E"] / p["scale_radius"]) / 4.0
+    return np.asarray(0.85 * COARSE_SPACING * kappa_s <= _COARSE_ERROR)
+
+
+def _check_profiles(scene: Scene) -> None:
+    for name in [m.profile for m in scene.macro] + [p.profile for p in scene.perturbers]:
+        if name not in PROFILES:
+            raise EngineError(f"scene {scene.index}: no profile {name!r} in this engine")
     for light in (*scene.source, *scene.lens_light):
         if light.profile != "sersic" and light.stamp is None:
             raise EngineError(f"scene {scene.index}: no light profile {light.profile!r}")
     if any(light.stamp is not None for light in scene.lens_light):
         raise EngineError(f"scene {scene.index}: the light of the lens is no image")
-    return Signature(
-        macro=tuple(m.profile for m in scene.macro),
-        perturbers=tuple((p, padded_size(n)) for p, n in sorted(counts.items()) if n),
-        n_source=padded_size(len(scene.source) - len(_stamped(scene))),
-        n_lens_light=padded_size(len(scene.lens_light)),
-        fields=tuple(field.deflection.shape[-1] for field in scene.fields),
-        stamps=tuple(len(stamp) for _, stamp in _stamped(scene)),
-    )
+
+
+def _flattening(q: float) -> int:
+    return sum(q < limit for limit in FLATTENINGS)
 
 
 def padded_size(n: int) -> int:
-    """Smallest size >= n of 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: at most a third is padding."""
-    if n <= 4:
-        return n
-    power: int = 1 << (n - 1).bit_length()
-    return power * 3 // 4 if n <= power * 3 // 4 else power
+    """Smallest size >= n of 0, 1, 2, 4, 8, 16, ...: few functions, and padding costs no time."""
+    return 1 << (n - 1).bit_length() if n else 0
 
 
 def pack(
@@ -79,21 +136,35 @@ def pack(
     instruments: tuple[Instrument, ...],
     dtype: np.dtype[Any],
 ) -> Columns:
-    """Parameters of a batch as arrays: macro (B,), perturbers and light (B, n), fields (B, ...)."""
+    """Parameters of a batch as arrays: macro (B,), perturbers and light (B, n), fields (B, ...).
+
+    ``counts`` holds how many perturbers are worth a look: the most that a scene of the batch has.
+    """
     zero_points = [i.zero_point for i in instruments]
+    has_coarse = bool(shape.coarse)
+    exact, coarse = (
+        [[_chosen(s, name, side, has_coarse) for s in scenes] for name, _ in part]
+        for side, part in ((False, shape.perturbers), (True, shape.coarse))
+    )
     columns: Columns = {
         "macro": [
             _stack([s.macro[k].params for s in scenes], dtype) for k in range(len(shape.macro))
         ],
         "perturbers": [
-            _stack([_population(s.perturbers, name, n) for s in scenes], dtype)
-            for name, n in shape.perturbers
+            _population(batch, name, n, dtype)
+            for batch, (name, n) in zip(exact, shape.perturbers, strict=True)
         ],
-        "source": _stack(
-            [_light(_smooth(s.source), shape.n_source, zero_points) for s in scenes], dtype
-        ),
-        "lens_light": _stack(
-            [_light(s.lens_light, shape.n_lens_light, zero_points) for s in scenes], dtype
+        "coarse": [
+            _population(batch, name, n, dtype)
+            for batch, (name, n) in zip(coarse, shape.coarse, strict=True)
+        ],
+        "counts": {
+            "perturbers": [_most(batch) for batch in exact],
+            "coarse": [_most(batch) for batch in coarse],
+        },
+        "source": _light([_smooth(s.source) for s in scenes], shape.n_source, zero_points, dtype),
+        "lens_light": _light(
+            [s.lens_light for s in scenes], shape.n_lens_light, zero_points, dtype
         ),
         "fields": [
             _stack([_field(s.fields[k]) for s in scenes], dtype) for k in range(len(shape.fields))
@@ -107,18 +178,40 @@ def pack(
 
 
 def _stack(rows: Sequence[Mapping[str, Any]], dtype: np.dtype[Any]) -> Columns:
-    with np.errstate(over="ignore"):  # the image is then not finite, and its scene is named
-        return {name: np.array([row[name] for row in rows], dtype) for name in rows[0]}
+    return {name: np.array([row[name] for row in rows], dtype) for name in rows[0]}
 
 
-def _population(perturbers: Sequence[Perturbers], profile: str, n: int) -> dict[str, Floats]:
-    """Columns of one profile, padded to ``n`` with perturbers of no mass."""
-    chosen = [p for p in perturbers if p.profile == profile]
+def _chosen(scene: Scene, profile: str, coarse: bool, has_coarse: bool) -> list[Mapping[str, Any]]:
+    """Columns of one profile's perturbers, those of the coarse grid or the others."""
+    chosen = []
+    for perturbers in scene.perturbers:
+        if perturbers.profile != profile:
+            continue
+        params: Mapping[str, Any] = perturbers.params
+        if has_coarse:
+            mask = shallow(perturbers) == coarse
+            params = {name: values[mask] for name, values in params.items()}
+        chosen.append(params)
+    return chosen
+
+
+def _most(batch: Sequence[Sequence[Mapping[str, Any]]]) -> np.int32:
+    return np.int32(max(sum(len(p["center_x"]) for p in populations) for populations in batch))
+
+
+def _population(
+    batch: Sequence[Sequence[Mapping[str, Any]]], profile: str, n: int, dtype: np.dtype[Any]
+) -> Columns:
+    """Columns (B, n) of one profile, padded to ``n`` with perturbers of no mass."""
     columns = {}
     for name in PROFILES[profile].parameter_names:
-        values = np.concatenate([np.asarray(p.params[name], np.float64) for p in chosen])
         neutral = 0.0 if name in _STRENGTHS or name.startswith("center") else 1.0
-        columns[name] = np.concatenate([values, np.full(n - len(values), neutral)])
+        columns[name] = np.full((len(batch), n), neutral, dtype)
+        for row, populations in zip(columns[name], batch, strict=True):
+            first = 0
+            for params in populations:
+                row[first : first + len(params[name])] = params[name]
+                first += len(params[name])
     return columns
 
 
@@ -150,17 +243,28 @@ def _stamp(
 
 
 def _light(
-    components: Sequence[LightComponent], n: int, zero_points: Sequence[float]
-) -> dict[str, Floats]:
-    """Sersic parameters (n,) and amplitudes (n, C) in electron/s/arcsec^2 at r_eff."""
-    columns = {name: np.ones(n) for name in SERSIC}
-    columns["e1"], columns["e2"] = np.zeros(n), np.zeros(n)
-    columns["amplitude"] = np.zeros((n, len(zero_points)))
-    for k, component in enumerate(components):
-        for name in SERSIC:
-            columns[name][k] = component.params[name]
-        magnitude = np.broadcast_to(component.magnitude, (len(zero_points),))
-        flux = sersic_flux(component.params["r_eff"], component.params["n"])
-        rates = [count_rate(m, z) for m, z in zip(magnitude, zero_points, strict=True)]
-        columns["amplitude"][k] = np.array(rates) / flux
-    return columns
+    batch: Sequence[Sequence[LightComponent]],
+    n: int,
+    zero_points: Sequence[float],
+    dtype: np.dtype[Any],
+) -> Columns:
+    """Sersic parameters (B, n) and amplitudes (B, n, C) in electron/s/arcsec^2 at r_eff."""
+    dark = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0] + [0.0] * len(zero_points)
+    rows = [
+        [_light_row(component, zero_points) for component in components]
+        + [dark] * (n - len(components))
+        for components in batch
+    ]
+    values = np.array(rows, dtype).reshape(len(batch), n, len(dark))
+    columns = {name: values[:, :, k] for k, name in enumerate(SERSIC)}
+    return {**columns, "amplitude": values[:, :, len(SERSIC) :]}
+
+
+def _light_row(component: LightComponent, zero_points: Sequence[float]) -> list[float]:
+    p = component.params
+    magnitudes = component.magnitude.tolist()
+    if len(magnitudes) == 1:
+        magnitudes *= len(zero_points)
+    flux = sersic_flux(p["r_eff"], p["n"])
+    rates = [count_rate(m, z) / flux for m, z in zip(magnitudes, zero_points, strict=True)]
+    return [p[name] for name in SERSIC] + rates
