@@ -87,11 +87,15 @@ def test_bands_of_different_pixels(tmp_path: Path) -> None:
 
 
 def test_scene_that_renders_non_finite_is_named_and_not_stored(tmp_path: Path) -> None:
-    # The brightness of this source, 10^40, is beyond the numbers of float32.
-    source = ["scenes.source.magnitude=-49.0", "scenes.source.r_eff=1.0e-6"]
+    # The middle of this source is brighter than any number of float32.
+    source = ["magnitude=-48.75", "r_eff=1.0", "n=8.0"]
     config = load_dataset_config(
-        "contrast_hst", ["n_images=6", "shard_size=6", "n_pix=16", "supersample=1", *source]
+        "contrast_hst",
+        ["n_images=6", "shard_size=6", "n_pix=16", "supersample=1"]
+        + [f"scenes.source.{line}" for line in source],
     )
+    (instrument,) = config.instruments
+    config = config.with_changes(instruments=(instrument.with_changes(zero_point=45.0),))
     with pytest.raises(EngineError, match=r"scene \d+ \(class '\w+'\) renders \d+ of 256 pixels"):
         simulate_dataset(config, tmp_path / "d.zarr", workers=1)
     assert ShardStore(tmp_path / "d.zarr", config).missing() == (0,)
