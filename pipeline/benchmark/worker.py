@@ -35,13 +35,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Request:
-    """What a worker is asked.
+    """What a worker is asked, first line of its stdin; cases follow, a line each.
 
     Attributes
     ----------
     prepare : str
         ``module:function``, which turns scenes into something that renders them.
-    cases : tuple of Case
     n_images : int
         Scenes in one call.
     seconds : float
@@ -51,7 +50,6 @@ class Request:
     """
 
     prepare: str
-    cases: tuple[Case, ...]
     n_images: int
     seconds: float
     images: str
@@ -64,8 +62,9 @@ class Measured:
     Attributes
     ----------
     ms_best, ms_median : float, ms an image
+        Processor time, of all threads together.
     first_call_seconds : float, s
-        First call less a later one: compiling and setting up.
+        Wall time of the first call less a later one: compiling and setting up.
     """
 
     case: Case
@@ -86,35 +85,50 @@ def main() -> None:
     os.sched_setaffinity(0, cpus[:1])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    data = json.load(sys.stdin)
-    request = Request(**{**data, "cases": tuple(Case(**case) for case in data["cases"])})
+    request = Request(**json.loads(sys.stdin.readline()))
     module, _, function = request.prepare.partition(":")
     prepare = getattr(importlib.import_module(module), function)
-    for case in request.cases:
-        answers.write(json.dumps(asdict(_measure(prepare, case, request))) + "\n")
+    prepared: dict[Case, tuple[Callable[[], object], float]] = {}
+    for line in sys.stdin:
+        measured = _measure(prepare, Case(**json.loads(line)), request, prepared)
+        answers.write(json.dumps(asdict(measured)) + "\n")
         answers.flush()
 
 
-def _measure(prepare: Callable[..., Any], case: Case, request: Request) -> Measured:
+def _measure(
+    prepare: Callable[..., Any],
+    case: Case,
+    request: Request,
+    prepared: dict[Case, tuple[Callable[[], object], float]],
+) -> Measured:
+    try:
+        if case not in prepared:
+            prepared[case] = _first(prepare, case, request)
+    except EngineError as error:
+        return Measured(case, refusal=str(error))
+    render, first = prepared[case]
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < request.seconds:
+        start = time.process_time()
+        render()
+        times.append(time.process_time() - start)
+    to_ms = 1e3 / request.n_images
+    best = min(times)
+    return Measured(case, best * to_ms, statistics.median(times) * to_ms, max(0.0, first - best))
+
+
+def _first(
+    prepare: Callable[..., Any], case: Case, request: Request
+) -> tuple[Callable[[], object], float]:
+    """What renders a case, and how long its first images took."""
     scenes = bench.scenes(case.scene, request.n_images)
     grid, instrument = bench.grid(case.size), bench.instrument(case.size)
     start = time.perf_counter()
-    try:
-        render = prepare(scenes, grid, instrument, case.noisy)
-        images = render()
-    except EngineError as error:
-        return Measured(case, refusal=str(error))
-    first = time.perf_counter() - start
+    render: Callable[[], Any] = prepare(scenes, grid, instrument, case.noisy)
+    images = render()
     if not case.noisy:
         np.save(image_path(request.images, case), images[:N_COMPARED])
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < request.seconds:
-        start = time.perf_counter()
-        render()
-        times.append(time.perf_counter() - start)
-    to_ms = 1e3 / len(scenes)
-    best = min(times)
-    return Measured(case, best * to_ms, statistics.median(times) * to_ms, first - best)
+    return render, time.perf_counter() - start
 
 
 if __name__ == "__main__":

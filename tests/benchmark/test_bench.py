@@ -104,11 +104,18 @@ def test_code_that_is_not_installed_is_left_out_by_name(monkeypatch):
 
 
 def test_code_that_dies_is_named():
+    worker = speed.Worker("broken", {}, "pipeline.no_such_module")
     with pytest.raises(EngineError, match=r"broken stopped with exit code 1: .*no_such_module"):
-        list(speed._lines("broken", "pipeline.no_such_module", "{}"))
+        worker.line()
+    worker.__exit__()
 
 
-def test_refused_scene_has_no_numbers(tmp_path):
-    request = speed.Request("pipeline.benchmark.ours:jax", (), 1, 0.0, str(tmp_path))
-    assert list(speed._run_worker("nothing to do", request)) == []
-    assert math.isnan(speed.Measured(speed.Case("smooth", 64, False), refusal="no").ms_best)
+def test_refused_scene_has_no_numbers():
+    refused = speed.Measured(speed.Case("smooth", 64, False), refusal="no such profile")
+    assert math.isnan(speed._better([refused, refused]).ms_best)
+
+
+def test_best_turn_counts_and_the_first_call_is_the_first():
+    case = speed.Case("smooth", 64, False)
+    first, second = speed.Measured(case, 2.0, 3.0, 5.0), speed.Measured(case, 1.0, 4.0, 0.0)
+    assert speed._better([first, second]) == speed.Measured(case, 1.0, 4.0, 5.0)
