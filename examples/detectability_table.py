@@ -12,6 +12,7 @@ which come from 5 to 40 lenses an entry (84 to 200 for the floors).
 """
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from pipeline.core.files import atomic_write
 from pipeline.dataset.config import load_dataset_config
 from pipeline.detectability.floor import information_floor
 from pipeline.detectability.measure import Measure, Survey
-from pipeline.physics.scene import draw_scene
+from pipeline.physics.scene import draw_scene, smooth_twin
 from pipeline.statistics.ceilings import ceiling
 
 #: The 12 macro and source parameters of the legacy table; the lens centre stays known.
@@ -68,7 +69,8 @@ class Entry:
     class_name: str
     overrides: tuple[str, ...] = ()
     legacy: bool = False  # free the source, then the ring too, then twelve parameters
-    leaky: bool = False  # measure without the compensation of the mean mass too
+    leaky: bool = False  # measure without any compensation of the mean mass too
+    disc: bool = False  # the macro lens keeps its ring: only the mean mass is taken away
     floor: bool = False  # the floor of the axion mass instead of d'
     free: tuple[str, ...] | None = None
 
@@ -105,6 +107,7 @@ def entries() -> dict[str, Entry]:
             leaky = name == "subhalo"
             found[f"physical_{where}_{name}"] = Entry(preset, name, overrides, leaky=leaky)
     for where, (preset, changes) in TELESCOPES.items():
+        found[f"disc_{where}"] = Entry(preset, "subhalo", (*FORECAST, *changes), disc=True)
         found[f"light_{where}"] = Entry(preset, "vortex", (*FORECAST, *changes, LIGHT))
     found["floor_contrast_hst"] = Entry("contrast_hst", "vortex", floor=True)
     return found
@@ -114,6 +117,9 @@ def measured(entry: Entry, n: int) -> dict[str, Any]:
     """Summaries of d' over ``n`` lenses."""
     looked_at = survey(entry)
     scenes = [draw_scene(looked_at.scenes, looked_at.seed, i, entry.class_name) for i in range(n)]
+    if entry.disc:
+        kept = [dataclasses.replace(scene, macro=smooth_twin(scene).macro) for scene in scenes]
+        return {"raw": summary(Measure(looked_at, RING)(kept).raw[:, 0])}
     if entry.legacy:
         twelve = Measure(looked_at, TWELVE)(scenes)
         d = {"raw": twelve.raw, "prior": twelve.prior, "all": twelve.refit}

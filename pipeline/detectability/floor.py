@@ -27,7 +27,7 @@ from pipeline.physics.substructure import vortex
 type Floats = NDArray[np.float64]
 
 #: Points of a grid; it is laid again, ever finer, over what is left of the posterior.
-N_GRID = 41
+N_GRID = 81
 MAX_ROUNDS = 6
 #: Log likelihood below the maximum at which a grid point no longer counts: 6 sigma.
 DEPTH = 18.0
