@@ -1,4 +1,4 @@
-"""``deeplense bench simulate``."""
+"""``deeplense bench simulate`` and ``deeplense bench engines``."""
 
 import math
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,28 +6,36 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pipeline.cli.options import Json
-from pipeline.cli.output import Result, table
+from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, Result, table
 
 if TYPE_CHECKING:
+    from pipeline.benchmark.agreement import AgreementSummary
     from pipeline.benchmark.speed import SpeedSummary
 
 
 def bench(
-    what: Literal["simulate"],
+    what: Literal["simulate", "engines"],
     /,
     *,
     quick: Annotated[
-        bool, Parameter(negative="", help="64 pixels, no noise, few repeats: a smoke test.")
+        bool, Parameter(negative="", help="A smoke test: few pixels, few repeats.")
     ] = False,
     json: Json = False,
 ) -> Result:
-    """Measure how fast images are made, against other codes, one thread each.
+    """Measure how fast images are made, or how well the engines agree.
 
     Parameters
     ----------
     what
-        What to measure: simulate.
+        simulate: time per image against other codes, one thread each. engines: largest difference
+        of jax and autolens from lenstronomy over every preset.
     """
+    if what == "engines":
+        from pipeline.benchmark.agreement import bench_engines
+
+        agreement = bench_engines(quick=quick)
+        failed = not all(row.agrees for row in agreement.rows)
+        return Result(agreement, _agreement_text(agreement), EXIT_FAILED if failed else EXIT_DONE)
     from pipeline.benchmark.speed import bench_simulate
 
     summary = bench_simulate(quick=quick)
@@ -73,6 +81,24 @@ def _text(summary: "SpeedSummary") -> str:
         *summary.skipped,
     ]
     return "\n\n".join(parts)
+
+
+def _agreement_text(summary: "AgreementSummary") -> str:
+    rows = [
+        (
+            row.preset,
+            row.engine,
+            str(row.n_scenes),
+            f"{row.max_deviation:.1e}",
+            f"{row.rms_deviation:.1e}",
+            row.worst_class,
+            "yes" if row.agrees else "NO",
+        )
+        for row in summary.rows
+    ]
+    header = ("preset", "engine", "scenes", "max/peak", "rms/peak", "worst class", "agrees")
+    allowed = f"allowed: max {summary.max_allowed:.0e}, rms {summary.rms_allowed:.0e} of the peak"
+    return f"Deviation from lenstronomy; {allowed}\n\n{table(header, rows)}"
 
 
 def _number(value: float, form: str) -> str:

@@ -98,8 +98,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "bench",
         "pipeline.cli.bench:bench",
-        "Measure how fast images are made, against other codes on the same scenes.",
-        "deeplense bench simulate\ndeeplense bench simulate --quick --json",
+        "Measure how fast images are made, and how well the engines agree.",
+        "deeplense bench simulate\ndeeplense bench simulate --quick --json\n"
+        "deeplense bench engines",
     ),
     Command(
         "doctor",
