@@ -4,6 +4,7 @@ Every step may be called again: what is complete is recognised, what was interru
 Heavy packages are imported by the step that needs them.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,8 @@ def train(
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
+    # Before torch loads OpenMP: threads that wait by spinning starve each other on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.training.config import load_training_config
     from pipeline.training.run import run_training
 
