@@ -76,12 +76,12 @@ NOTES = """
 - **Small samples.** The spread between lenses is wide: in one preset d_prior differs by a factor of
   ten and more between the 10th and the 90th percentile, so the median of 5 to 8 lenses is known to
   about 50 %, that of 40 to 20 %; the stated 25 % was optimistic. The differences are given in these
-  errors, and all are below about 2. They are not independent: a seed draws the same lens for every
-  telescope, so the luck of one small set shows in every row, as it does for the vortices of
-  3e10 M_sun, all expected higher than found.
+  errors, and all are below 2. They need not be independent: a seed draws the same lens for every
+  telescope, so if one small set served them all its luck shows in every row. That would explain
+  why the vortices of 3e10 M_sun are all expected higher than found; it was not checked.
 - **contrast_hst.** The medians of d_prior are below the 13 to 15 expected from 40 lenses. The AUC
   ceiling of the vortex is lower too: 40 lenses hold too few of the faint ones that set it.
-- **Uncompensated.** The expected numbers are those of taking away the disc alone. Leaving out both
+- **Uncompensated.** The expected numbers agree with taking away the disc alone. Leaving out both
   steps doubles d: the halos add a convergence of about one per cent, which enlarges the ring.
 - **Legacy sets.** Every entry agrees. Here d' of Model I is at the median exposure time; in the
   floors each image has the time with which its noise was drawn.
@@ -177,8 +177,8 @@ def forecasts(results: Results) -> str:
         "\n## Forecasts\n\nCold dark matter, 10^7 to 10^10 M_sun, sigma_sub 0.05 per kpc²; the "
         "presets `physical_*` with that one number fixed. Without compensation the mass of the "
         "halos adds to the lens; disc only takes their mean mass away over the field but lets the "
-        "ring change (what the specification calls uncompensated); d_raw and the rest are with "
-        "both steps, as the presets are made.\n\n"
+        "ring change (beside what the specification calls uncompensated); d_raw and the rest are "
+        "with both steps, as the presets are made.\n\n"
         + table(head, rows)
         + "\nOne vortex in the same lenses:\n\n"
         + table(head_rods, rods)
