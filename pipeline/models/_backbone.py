@@ -11,11 +11,41 @@ class Backbone(nn.Module):
     n_features : int
     channels_last : bool
         Whether it is faster with channels-last memory on a CPU; the caller lays memory out.
+    map_channels : int
+        Channels of :meth:`features_map`; 0 where there is none. A backbone that has one computes
+        ``forward(image)`` as ``pool(features_map(image))``, so that a loss on maps and one on
+        features share a single pass.
+    is_fitted : bool
+        Whether it is fitted to the training images at once (``fit``) instead of by gradients.
     """
 
     n_features: int
     channels_last: bool = False
+    map_channels: int = 0
+    is_fitted: bool = False
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, n_features); no softmax, no normalisation of the input."""
+        raise NotImplementedError
+
+    def features_map(self, image: Tensor) -> Tensor:
+        """Features with their place in the image (B, map_channels, h, w)."""
+        raise NotImplementedError
+
+    def pool(self, features_map: Tensor) -> Tensor:
+        """Features (B, n_features) of a :meth:`features_map`."""
+        raise NotImplementedError
+
+    def fit(self, image: Tensor, label: Tensor, target: Tensor) -> None:
+        """Fit to all training images at once.
+
+        Parameters
+        ----------
+        image : Tensor, shape (N, C, H, W)
+            Prepared as in :meth:`forward`.
+        label : Tensor of int, shape (N,)
+            Class of each image.
+        target : Tensor, shape (N, T)
+            Transformed truths, NaN where there is none; with T = 0 the label is what is learnt.
+        """
         raise NotImplementedError

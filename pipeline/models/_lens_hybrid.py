@@ -38,7 +38,7 @@ class LensHybrid(Backbone):
             stages.extend(ResidualBlock(channels) for _ in range(n_blocks))
             width = channels
         self.stages = nn.Sequential(*stages)
-        side = image_size // 2 ** len(config.channels)
+        self.side = side = image_size // 2 ** len(config.channels)
         self.position = nn.Parameter(0.02 * torch.randn(1, side * side, width))
         self.attention = nn.Sequential(
             *(
@@ -47,16 +47,25 @@ class LensHybrid(Backbone):
             )
         )
         self.norm = nn.LayerNorm(width)
+        self.map_channels = width
         self.n_features = 2 * width
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, n_features)."""
+        return self.pool(self.features_map(image))
+
+    def features_map(self, image: Tensor) -> Tensor:
+        """Tokens where they belong in the image (B, map_channels, side, side)."""
         if self.coordinates is not None:
             grid = self.coordinates.expand(len(image), -1, -1, -1)
             image = torch.cat((image, grid), dim=1)
         tokens = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
         tokens = self.norm(self.attention(tokens + self.position))
-        return torch.cat((tokens.mean(dim=1), tokens.amax(dim=1)), dim=1)
+        return tokens.transpose(1, 2).unflatten(2, (self.side, self.side))
+
+    def pool(self, features_map: Tensor) -> Tensor:
+        """Mean and maximum over tokens (B, n_features)."""
+        return torch.cat((features_map.mean(dim=(2, 3)), features_map.amax(dim=(2, 3))), dim=1)
 
 
 class ResidualBlock(nn.Module):

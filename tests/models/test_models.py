@@ -92,6 +92,18 @@ def test_channels_last_memory_changes_speed_not_features(kind):
     torch.testing.assert_close(plain, turned, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_features_map_pools_to_the_features(kind):
+    model = network(kind).eval()
+    if not model.map_channels:
+        pytest.skip("has no map")
+    batch = images(2, kind)
+    with torch.inference_mode():
+        found = model.features_map(batch)
+        assert found.shape[:2] == (2, model.map_channels) and found.ndim == 4
+        torch.testing.assert_close(model.pool(found), model(batch))
+
+
 def test_default_sizes_of_the_networks_are_those_of_their_documentation():
     def parameters(kind: str) -> float:
         config = MODELS.config(kind)
