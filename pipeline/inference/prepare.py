@@ -38,6 +38,8 @@ LOW_SNR = 5.0
 Array = NDArray[np.float64]
 #: Median absolute deviation to standard deviation of a Gaussian, 1 / (sqrt(2) erfinv(1/2)).
 _MAD_TO_SIGMA = 1.4826022185056018
+#: Largest pixel given to a network: its differences and squares stay finite in float32.
+_MAX_FLOAT32 = 1e30
 #: Noise that a noise-free image is taken to have, as a fraction of its range.
 _NOISE_FREE = 1e-4
 
@@ -72,8 +74,10 @@ class Prepared:
     Attributes
     ----------
     image : NDArray, shape (C, size, size), float32
-        For a unit-free target with the background removed and scaled by a power of two, which
-        that checkpoint does not see; in electron/s otherwise.
+        For a unit-free target in the file's own unit where float32 holds every pixel exactly, so
+        that a file scores bit for bit as the array it was written from; else with the background
+        removed and scaled by a power of two, which that checkpoint does not see. In electron/s
+        otherwise.
     hdu : str
     pixel_scale : float or None, arcsec
         Of the file.
@@ -328,11 +332,20 @@ def _finish(planes: Array, target: Target) -> tuple[NDArray[np.float32], float]:
             raise _reject(RejectReason.NOT_FINITE, "pixel values beyond what numbers can hold")
         centred = plane - background
         snrs.append(float(uniform_filter(centred, 3).max()) / (sigma / 3))
-        if target.is_unit_free:
+        if _is_float32(plane):
+            images.append(plane)
+        elif target.is_unit_free:
             images.append(np.ldexp(centred, -math.frexp(sigma)[1]))
         else:
-            images.append(np.clip(plane, -1e30, 1e30))
+            images.append(np.clip(plane, -_MAX_FLOAT32, _MAX_FLOAT32))
     return np.stack(images).astype(np.float32), max(snrs)
+
+
+def _is_float32(plane: Array) -> bool:
+    """Whether the cast to float32 changes no pixel."""
+    if not np.abs(plane).max() <= _MAX_FLOAT32:
+        return False
+    return bool(np.array_equal(plane.astype(np.float32), plane))
 
 
 def _reject(reason: RejectReason, detail: str) -> UnreadableImageError:

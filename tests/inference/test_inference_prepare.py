@@ -49,6 +49,15 @@ def test_a_matching_image_keeps_every_pixel_up_to_unit_and_background():
     np.testing.assert_allclose(prepared.image[0], slope * image + offset, atol=1e-5)
 
 
+@pytest.mark.parametrize("is_unit_free", [True, False])
+@pytest.mark.parametrize(("factor", "offset"), [(1.0, 0.0), (1e-30, 0.0), (2.0**40, 1e14)])
+def test_float32_pixels_reach_the_network_bit_for_bit(factor, offset, is_unit_free):
+    image = (ring() * factor + offset).astype(np.float32)
+    target = Target(("F814W",), 0.05, 64, is_unit_free)
+    prepared = prepare(raw(image.astype(float), unit="electron/s"), target)
+    np.testing.assert_array_equal(prepared.image[0], image)
+
+
 @pytest.mark.parametrize(("factor", "offset"), [(1e-30, 0.0), (1e4, 0.0), (1.0, -0.5), (3e9, 1e11)])
 def test_any_linear_unit_gives_the_same_picture(factor, offset):
     image = ring().astype(np.float32).astype(float)
