@@ -61,7 +61,8 @@ class LensHybrid(Backbone):
             image = torch.cat((image, grid), dim=1)
         tokens = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
         tokens = self.norm(self.attention(tokens + self.position))
-        return tokens.transpose(1, 2).unflatten(2, (self.side, self.side))
+        n_batch, _, width = tokens.shape
+        return tokens.transpose(1, 2).reshape(n_batch, width, self.side, self.side)
 
     def pool(self, features_map: Tensor) -> Tensor:
         """Mean and maximum over tokens (B, n_features)."""
