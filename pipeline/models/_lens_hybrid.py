@@ -56,13 +56,16 @@ class LensHybrid(Backbone):
 
     def features_map(self, image: Tensor) -> Tensor:
         """Tokens where they belong in the image (B, map_channels, side, side)."""
+        tokens: Tensor = self.norm(self.attention(self._tokens(image)))
+        n_batch, _, width = tokens.shape
+        return tokens.transpose(1, 2).reshape(n_batch, width, self.side, self.side)
+
+    def _tokens(self, image: Tensor) -> Tensor:
         if self.coordinates is not None:
             grid = self.coordinates.expand(len(image), -1, -1, -1)
             image = torch.cat((image, grid), dim=1)
-        tokens = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
-        tokens = self.norm(self.attention(tokens + self.position))
-        n_batch, _, width = tokens.shape
-        return tokens.transpose(1, 2).reshape(n_batch, width, self.side, self.side)
+        tokens: Tensor = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
+        return tokens + self.position
 
     def pool(self, features_map: Tensor) -> Tensor:
         """Mean and maximum over tokens (B, n_features)."""
