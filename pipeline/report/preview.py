@@ -12,6 +12,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.files import atomic_path, require_writable_parent
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.generate import record
+from pipeline.detectability.measure import Survey, mean_counts, noise
 from pipeline.engines.base import ENGINES
 from pipeline.physics.scene import draw_scene, smooth_twin
 from pipeline.report.pictures import stretch_limits
@@ -26,6 +27,8 @@ MAX_LENSES = 24
 _CELL, _TOP, _LEFT, _RIGHT = 1.45, 0.75, 1.0, 0.9
 _INK, _MUTED = "#1b1e24", "#626a76"
 _STRETCH = 6.0
+#: A change this strong has the full colour: one bright lens must not hide all others.
+_MAX_SIGMA = 5.0
 #: Angles that may be marked under a picture, arcsec.
 _TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _MIN_WIDTH = 7.4  # inches; the title fits
@@ -54,11 +57,12 @@ class Twins:
     """The same lenses in every class, first band, electron/s.
 
     ``observed`` (K, n, H, W) with noise; ``change`` (K, n, H, W) noiseless image minus its smooth
-    twin.
+    twin; ``in_sigma`` (K, n, H, W) the same over the noise of the twin, None without noise.
     """
 
     observed: NDArray[np.float64]
     change: NDArray[np.float64]
+    in_sigma: NDArray[np.float64] | None
 
 
 def write_preview(
@@ -130,10 +134,16 @@ def draw_twins(config: DatasetConfig, n_lenses: int) -> Twins:
         for i in range(n_lenses)
     ]
     noiseless = engine.render(scenes, config.grid, config.instruments)
-    smooth = engine.render([smooth_twin(s) for s in scenes], config.grid, config.instruments)
+    twins = [smooth_twin(s) for s in scenes]
+    smooth = engine.render(twins, config.grid, config.instruments)
     shape = (len(config.class_names), n_lenses, config.n_pix, config.n_pix)
     observed = record(config, noiseless, scenes)[:, 0].astype(np.float64)
-    return Twins(observed.reshape(shape), (noiseless - smooth)[:, 0].reshape(shape))
+    in_sigma = None
+    if not Survey(config.scenes, config.seed, config.grid, config.instruments).unmeasurable:
+        sigma = noise(smooth, twins, config.grid, config.instruments)
+        seen = mean_counts(noiseless, config.instruments) - mean_counts(smooth, config.instruments)
+        in_sigma = (seen / sigma)[:, 0].reshape(shape)
+    return Twins(observed.reshape(shape), (noiseless - smooth)[:, 0].reshape(shape), in_sigma)
 
 
 def draw_sheet(name: str, config: DatasetConfig, twins: Twins) -> "Figure":
@@ -173,15 +183,19 @@ def draw_sheet(name: str, config: DatasetConfig, twins: Twins) -> "Figure":
         axes = [figure.add_subplot(grid[k, j]) for j in range(n_lenses)]
         _row(figure, axes, images, config, (config.class_names[k], "gray", grey, unit))
     for row, k in enumerate(changing, start=len(twins.observed)):
-        limit = float(np.quantile(np.abs(twins.change[k]), 0.999))
+        drawn, per = (
+            (twins.change[k], "e⁻/s") if twins.in_sigma is None else (twins.in_sigma[k], "σ")
+        )
+        limit = float(np.quantile(np.abs(drawn), 0.999))
+        limit = limit if twins.in_sigma is None else min(limit, _MAX_SIGMA)
         axes = [figure.add_subplot(grid[row, j]) for j in range(n_lenses)]
         label = f"{config.class_names[k]}\n− smooth"
         _row(
             figure,
             axes,
-            twins.change[k],
+            drawn,
             config,
-            (label, "RdBu_r", Normalize(-limit, limit), "e⁻/s"),
+            (label, "RdBu_r", Normalize(-limit, limit), per),
         )
     _title(figure, name, config, height)
     return figure
