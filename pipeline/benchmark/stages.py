@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import make_shard, record
-from pipeline.dataset.store import ShardStore
+from pipeline.dataset.generate import make_shard, record, simulation_spec
+from pipeline.dataset.writer import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.scene import Scene, draw_scene
 
@@ -108,7 +108,7 @@ def _write(preset: str, engine: Engine, n_images: int) -> float:
     changes = (f"n_images={_N_SHARD}", f"shard_size={_N_SHARD}", "engine.kind=jax")
     config = load_dataset_config(preset, changes)
     with tempfile.TemporaryDirectory() as folder:
-        store = ShardStore.prepare(Path(folder) / "bench.zarr", config)
+        store = ShardStore.prepare(Path(folder) / "bench.zarr", simulation_spec(config))
         few = make_shard(config, engine, slice(0, n_images), lambda n=1, *, note="": None)
         many = {name: np.resize(v, (_N_SHARD, *v.shape[1:])) for name, v in few.items()}
         return _best(lambda: store.write(0, many)) * n_images / _N_SHARD

@@ -96,7 +96,7 @@ def audit_dataset(
     found = _examine(dataset, damaged, n_again, image_rng(seed, 0, RunStream.SPLIT), short)
     checks = [_check_digests(dataset, damaged, short), *found.checks]
     if n_sham:
-        checks.append(audit_sham(dataset.config, n_sham))
+        checks.append(audit_sham(dataset.require_simulation("--sham"), n_sham))
     return Audit(
         path=str(path),
         dataset_sha256=dataset.sha256,
@@ -105,7 +105,7 @@ def audit_dataset(
         short=short,
         complete=True,
         damaged_shards=damaged,
-        engine=dataset.config.engine.kind,
+        engine="" if dataset.simulation is None else dataset.simulation.engine.kind,
         reference_engine=found.again.reference,
         resimulated=found.again.n_images,
         engine_deviation_max=found.again.deviation_max,
@@ -138,6 +138,8 @@ def _examine(
 ) -> _Findings:
     """Everything but the digests; of a damaged dataset only what does not need all shards."""
     blocks = intact_blocks(dataset, damaged)
+    if dataset.simulation is None:
+        return _examine_foreign(dataset, blocks, bool(damaged), short)
     again = resimulate(dataset, _draw(rng, blocks, n_again), compare=not short)
     redraw = _draw(rng, blocks, N_REDRAW_SHORT if short else N_REDRAW)
     checks = [
@@ -156,6 +158,21 @@ def _examine(
     if not short:
         checks.append(check_ceilings(leaks.pairs, ceilings))
     return _Findings(tuple(checks), again, leaks, ceilings)
+
+
+def _examine_foreign(
+    dataset: Dataset, blocks: Sequence[slice], is_damaged: bool, short: bool
+) -> _Findings:
+    """Judge the pixels alone: there is no configuration to draw a scene from."""
+    why = f"needs the configuration of a simulation; the origin of this dataset: {dataset.origin}"
+    checks = [Check(n, NOT_JUDGED, why) for n in ("re-simulation", "nuisances", "truth")]
+    if is_damaged:
+        checks.append(Check("contents", NOT_JUDGED, "shards are damaged"))
+    else:
+        checks += _read_all(dataset, blocks, short)
+    leaks = not_judged(why)
+    nothing = Resimulation("", 0, (), None, None)
+    return _Findings((*checks, leaks.check), nothing, leaks, NO_CEILINGS)
 
 
 def _unfinished(path: Path, why: str, short: bool) -> Audit:
@@ -184,7 +201,7 @@ def _unfinished(path: Path, why: str, short: bool) -> Audit:
 
 
 def _check_digests(dataset: Dataset, damaged: tuple[int, ...], short: bool) -> Check:
-    n_shards = dataset.config.n_shards
+    n_shards = dataset.n_shards
     if damaged:
         named = ", ".join(map(str, damaged))
         return Check("digests", FAILED, f"{len(damaged)} of {n_shards} shards are damaged: {named}")

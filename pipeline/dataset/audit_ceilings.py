@@ -26,7 +26,7 @@ def find_ceilings(dataset: Dataset) -> Ceilings:
     From the d' that the dataset stores, else from test lenses drawn again. Pairs have equation
     (8.2); a class against the rest has the mean of its pairs, classes being balanced.
     """
-    config = dataset.config
+    config = dataset.require_simulation("detectability")
     survey = Survey(config.scenes, config.seed, config.grid, config.instruments)
     if len(dataset.class_names) < 2:
         return Ceilings({}, {}, "there is only one class")
@@ -64,7 +64,8 @@ def check_ceilings(pairs: Sequence[PairLeak], ceilings: Ceilings) -> Check:
 
 
 def _measured(dataset: Dataset, survey: Survey) -> tuple[Ceiling, ...]:
-    config, index = dataset.config, dataset.indices("test")[:N_LENSES].tolist()
+    config = dataset.require_simulation("detectability")
+    index = dataset.indices("test")[:N_LENSES].tolist()
     found = []
     for pair in combinations(dataset.class_names, 2):
         # A class with substructure is compared with the smooth twin, or with the other class.

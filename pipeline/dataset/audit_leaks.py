@@ -93,7 +93,7 @@ def audit_leaks(
     advance : callable
         Called with the number of steps done; there is one step for each pair of classes.
     """
-    config = dataset.config
+    config = dataset.require_simulation("the leak audit")
     if len(config.class_names) < 2:
         return not_judged("there is only one class")
     if config.n_pix < MIN_SIZE:

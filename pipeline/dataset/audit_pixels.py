@@ -1,7 +1,6 @@
 """Audit of the pixels: finite, none twice, and the same again when simulated again."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,8 @@ from pipeline.dataset.audit_result import FAILED, NOT_JUDGED, PASSED, Check
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.generate import record
 from pipeline.dataset.splits import SPLITS
-from pipeline.dataset.store import DECIDING_PACKAGES, Dataset
+from pipeline.dataset.store import Dataset
+from pipeline.dataset.writer import DECIDING_PACKAGES
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.scene import Scene, draw_scene
 
@@ -44,13 +44,14 @@ class Resimulation:
 
 def intact_blocks(dataset: Dataset, damaged: Iterable[int]) -> tuple[slice, ...]:
     """Slices of at most ``BLOCK`` images that cover every undamaged shard, in order."""
-    size, bad = dataset.config.shard_size, set(damaged)
+    bad = set(damaged)
     slices = []
-    for shard in range(dataset.config.n_shards):
+    for shard in range(dataset.n_shards):
         if shard in bad:
             continue
-        stop = min((shard + 1) * size, dataset.n_images)
-        slices += [slice(i, min(i + BLOCK, stop)) for i in range(shard * size, stop, BLOCK)]
+        rows = dataset.rows(shard)
+        starts = range(rows.start, rows.stop, BLOCK)
+        slices += [slice(i, min(i + BLOCK, rows.stop)) for i in starts]
     return tuple(slices)
 
 
@@ -122,7 +123,7 @@ def resimulate(dataset: Dataset, index: NDArray[np.int64], *, compare: bool) -> 
     """
     if not len(index):
         return Resimulation("", 0, (), None, None)
-    config = dataset.config
+    config = dataset.require_simulation("re-simulation")
     scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index]
     noiseless = _render(_build(config, config.engine.kind), config, scenes)
     stored = dataset.read_images(index)
@@ -152,7 +153,7 @@ def judge_resimulation(dataset: Dataset, found: Resimulation) -> tuple[Check, ..
     if found.changed:
         what = f"{len(found.changed)} of {found.n_images} images come out different: "
         what += _some(found.changed)
-        then, now = _recorded_versions(dataset), package_versions()
+        then, now = dataset.versions, package_versions()
         other = [
             f"{n} {then.get(n)} (here {now.get(n)})"
             for n in (*DECIDING_PACKAGES, "jax")
@@ -166,9 +167,10 @@ def judge_resimulation(dataset: Dataset, found: Resimulation) -> tuple[Check, ..
         return (same,)
     if found.deviation_max is None or found.deviation_rms is None:
         return same, Check("engines agree", NOT_JUDGED, f"{found.reference}: {found.problem}")
+    made_by = dataset.require_simulation("the other engine").engine.kind
     good = found.deviation_max <= TOLERANCE_MAX and found.deviation_rms <= TOLERANCE_RMS
     detail = (
-        f"{dataset.config.engine.kind} against {found.reference}, {found.n_images} noiseless "
+        f"{made_by} against {found.reference}, {found.n_images} noiseless "
         f"images: largest deviation {found.deviation_max:.1e} of the peak (allowed "
         f"{TOLERANCE_MAX:.0e}), rms {found.deviation_rms:.1e} (allowed {TOLERANCE_RMS:.0e})"
     )
@@ -188,11 +190,6 @@ def _render(engine: Engine, config: DatasetConfig, scenes: list[Scene]) -> NDArr
         for i in range(0, len(scenes), step)
     ]
     return np.concatenate(parts)
-
-
-def _recorded_versions(dataset: Dataset) -> dict[str, str]:
-    meta = json.loads((dataset.path / "zarr.json").read_text(encoding="utf-8"))
-    return dict(meta["attributes"]["versions"])
 
 
 def _some(index: Sequence[int]) -> str:

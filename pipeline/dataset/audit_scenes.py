@@ -24,7 +24,8 @@ _NAMED = 3
 def check_labels(dataset: Dataset) -> Check:
     """Labels are image number modulo classes, so balanced; splits are those of the counter."""
     index = np.arange(dataset.n_images)
-    n_classes, splits = len(dataset.class_names), dataset.config.splits
+    n_classes = len(dataset.class_names)
+    splits = dataset.require_simulation("the splits by rule").splits
     wrong = np.flatnonzero(dataset.labels != index % n_classes)
     if len(wrong):
         return Check("labels", FAILED, f"{len(wrong)} wrong labels, the first at image {wrong[0]}")
@@ -49,7 +50,7 @@ def check_nuisances(dataset: Dataset, index: NDArray[np.int64]) -> Check:
     index : array of int, shape (n,)
         Images to draw once in every class.
     """
-    config, names = dataset.config, dataset.class_names
+    config, names = dataset.require_simulation("drawing scenes"), dataset.class_names
     for i in index:
         scenes = [draw_scene(config.scenes, config.seed, int(i), name) for name in names]
         first = _nuisances(scenes[0])
@@ -79,7 +80,7 @@ def check_truth(dataset: Dataset, index: NDArray[np.int64]) -> tuple[Check, Chec
     -------
     truth, groups : Check
     """
-    config = dataset.config
+    config = dataset.require_simulation("drawing scenes")
     scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index]
     wrong = []
     columns = [name for name in dataset.truth_info() if name in scenes[0].truth]
@@ -102,8 +103,8 @@ def check_distributions(dataset: Dataset) -> Check:
     """Every number that no class may touch is distributed alike in all classes (KS test)."""
     from scipy.stats import ks_2samp  # type: ignore[import-untyped]  # heavy
 
-    found = []
-    for name in nuisance_columns(dataset.config.scenes):
+    found, config = [], dataset.require_simulation("telling nuisances")
+    for name in nuisance_columns(config.scenes):
         values = dataset.truth(name)
         known = np.isfinite(values)
         if not known.any() or np.ptp(values[known]) == 0.0:

@@ -101,12 +101,13 @@ def dataset_ceilings(
         Counts are 0 and bounds NaN where no image has a value (``detectability: none``, or a
         telescope without noise).
     """
-    names = _names(dataset.config)
+    config = dataset.require_simulation("detectability")
+    names = _names(config)
     inside = np.ones(dataset.n_images, bool)
     if split is not None:
         inside[:] = False
         inside[dataset.indices(split)] = True
-    plain = set(dataset.class_names) - set(_substructured(dataset.config))
+    plain = set(dataset.class_names) - set(_substructured(config))
     found = []
     for pair in itertools.combinations(dataset.class_names, 2):
         d = []

@@ -5,21 +5,23 @@ for readers without this package in ``docs/dataset-format.md``.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.config import DatasetConfig
-from pipeline.dataset.detectability import dataset_columns
 from pipeline.dataset.splits import SPLITS
+from pipeline.physics.components import TruthColumn
 
 FORMAT = "deeplense-dataset"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Largest number of images in one inner chunk; the inner chunk divides the shard.
 INNER_CHUNK = 16
 DIGEST_BYTES = 32
+#: Group of the columns of the truth.
+TRUTH = "truth/"
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,82 @@ class ArraySpec:
         return (n_images, *self.item_shape)
 
 
-def array_specs(config: DatasetConfig) -> tuple[ArraySpec, ...]:
-    """Every per-image array, in the order in which the shard digest reads them."""
-    image = (len(config.bands), config.n_pix, config.n_pix)
+@dataclass(frozen=True)
+class StoreSpec:
+    """Everything a dataset on disk is, but the values: whoever makes datasets fills one of these.
+
+    Attributes
+    ----------
+    arrays : tuple of ArraySpec
+        In the order in which the shard digest reads them.
+    n_images, shard_size : int
+    attributes : Mapping
+        Of the group, JSON: ``class_names``, ``bands`` and ``pixel_scale`` (:func:`describe`), and
+        whatever else tells where the images come from.
+    origin : str
+        What made it: ``simulation``, ``import``, ``merge``, ``split``.
+    origin_sha256 : str
+        Hash of all that decides image i; only the same origin completes a dataset.
+    free : tuple of str
+        Dotted keys of ``attributes`` that decide no image and may change when images are added.
+    """
+
+    arrays: tuple[ArraySpec, ...]
+    n_images: int
+    shard_size: int
+    attributes: Mapping[str, Any]  # Any: JSON
+    origin: str
+    origin_sha256: str
+    free: tuple[str, ...] = ()
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards; the last may be partly filled."""
+        return -(-self.n_images // self.shard_size)
+
+    def rows(self, shard: int) -> slice:
+        """Image numbers of one shard."""
+        first = shard * self.shard_size
+        return slice(first, min(first + self.shard_size, self.n_images))
+
+
+def describe(
+    class_names: Sequence[str], bands: Sequence[str], pixel_scale: float
+) -> dict[str, Any]:  # Any: JSON
+    """Attributes that every dataset has; the pixel scale in arcsec."""
+    return {
+        "class_names": list(class_names),
+        "bands": list(bands),
+        "pixel_scale": float(pixel_scale),
+    }
+
+
+def image_arrays(
+    class_names: Sequence[str],
+    image_shape: tuple[int, int, int],
+    truth: Mapping[str, TruthColumn],
+    unit: str = "electron/s",
+) -> tuple[ArraySpec, ...]:
+    """Arrays that every dataset has: images, label, split and the columns of the truth.
+
+    Parameters
+    ----------
+    class_names : sequence of str
+    image_shape : tuple
+        Bands, rows, columns.
+    truth : mapping of TruthColumn
+    unit : str
+        Of the images.
+    """
+    axes = {"unit": unit, "axes": "image,band,y,x"}
     specs = [
-        ArraySpec("images", image, "<f4", np.nan, {"unit": "electron/s", "axes": "image,band,y,x"}),
-        ArraySpec("label", (), "<i2", -1, {"class_names": list(config.class_names)}),
+        ArraySpec("images", image_shape, "<f4", np.nan, axes),
+        ArraySpec("label", (), "<i2", -1, {"class_names": list(class_names)}),
         ArraySpec("split", (), "|i1", -1, {"codes": list(SPLITS)}),
     ]
     specs += [
-        ArraySpec(
-            f"truth/{name}", (), "<f8", np.nan, {"unit": c.unit, "description": c.description}
-        )
-        for name, c in dataset_columns(config).items()
+        ArraySpec(TRUTH + name, (), "<f8", np.nan, {"unit": c.unit, "description": c.description})
+        for name, c in truth.items()
     ]
     return tuple(specs)
 
@@ -60,11 +125,11 @@ def inner_chunk(shard_size: int) -> int:
 
 
 def shard_digest(
-    specs: tuple[ArraySpec, ...], values: dict[str, NDArray[Any]]
+    arrays: Sequence[ArraySpec], values: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.uint8]:
     """SHA-256 of a shard's decoded values: each array's name, then its little-endian bytes."""
     digest = hashlib.sha256()
-    for spec in specs:
+    for spec in arrays:
         digest.update(spec.name.encode())
         digest.update(np.ascontiguousarray(values[spec.name].astype(spec.dtype)).tobytes())
     return np.frombuffer(digest.digest(), np.uint8)

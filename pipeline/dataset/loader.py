@@ -150,7 +150,7 @@ class BatchSource:
 
     def _windows(self, epoch: int) -> list[tuple[int, ...]]:
         """Shards that are in memory together, in the order in which they are used."""
-        size = self.dataset.config.shard_size
+        size = self.dataset.shard_size
         shards = np.unique(self._indices // size)
         image_bytes = 4 * int(np.prod(self.dataset.image_shape))
         per_window = max(1, self.window_bytes // (size * image_bytes))
@@ -161,7 +161,7 @@ class BatchSource:
         ]
 
     def _window_order(self, window: tuple[int, ...], epoch: int, k: int) -> NDArray[np.int64]:
-        inside = np.isin(self._indices // self.dataset.config.shard_size, window)
+        inside = np.isin(self._indices // self.dataset.shard_size, window)
         order = self._indices[inside]
         if self.split != "train":
             return order
@@ -174,10 +174,10 @@ class BatchSource:
         if window in self._cache:
             return self._cache[window]
         self._cache.clear()
-        size, parts, numbers = self.dataset.config.shard_size, [], []
+        size, parts, numbers = self.dataset.shard_size, [], []
         for shard in sorted(window):
             index = self._indices[self._indices // size == shard]
-            rows = slice(shard * size, min((shard + 1) * size, self.dataset.n_images))
+            rows = self.dataset.rows(shard)
             parts.append(self.dataset.read_images(rows)[index - rows.start])
             numbers.append(index)
         self._cache[window] = np.concatenate(numbers), np.concatenate(parts)

@@ -100,7 +100,7 @@ def fit_preprocess(dataset: Dataset, config: PreprocessConfig) -> Preprocess:
     unit = Preprocess(
         bands=dataset.bands,
         pixel_scale=dataset.pixel_scale,
-        size=dataset.config.n_pix,
+        size=dataset.image_shape[-1],
         normalise=config.normalise,
         stretch=config.stretch,
         softening=config.softening,

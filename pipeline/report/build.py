@@ -129,9 +129,11 @@ def _provenance(
 ) -> dict[str, str]:
     found = {}
     if dataset is not None:
-        found["dataset configuration sha256"] = dataset.config.sha256
+        if dataset.simulation is not None:
+            found["dataset configuration sha256"] = dataset.simulation.sha256
+            found["seed of the dataset"] = str(dataset.simulation.seed)
+        found["dataset origin"] = dataset.origin
         found["dataset sha256"] = dataset.sha256
-        found["seed of the dataset"] = str(dataset.config.seed)
     if spec is not None:
         found["training data sha256"] = spec.dataset_sha256
         found["training configuration sha256"] = spec.config_sha256

@@ -48,13 +48,15 @@ def dataset_section(dataset: Dataset) -> Section:
     -------
     Section
     """
-    config = dataset.config
-    rows, columns = config.n_pix, config.n_pix
+    _, rows, columns = dataset.image_shape
+    kind = "images" if dataset.simulation is None else "simulated images"
     lead = (
-        f"{dataset.n_images} simulated images of {rows} × {columns} pixels, "
+        f"{dataset.n_images} {kind} of {rows} × {columns} pixels, "
         f"{dataset.pixel_scale:g} arcsec each, seen through {', '.join(dataset.bands)}. "
-        f"{config.description.strip()}"
+        f"{dataset.description}"
     )
+    if dataset.simulation is None:  # nothing to draw again
+        return Section("The images", lead, (_examples(dataset),))
     twins = draw_twins(dataset, N_TWINS)
     return Section("The images", lead, (_examples(dataset), _same_lens(twins), _changes(twins)))
 
@@ -71,7 +73,7 @@ def draw_twins(dataset: Dataset, n_lenses: int) -> Twins:
     -------
     Twins
     """
-    config, names = dataset.config, dataset.class_names
+    config, names = dataset.require_simulation("drawing lenses again"), dataset.class_names
     engine = ENGINES.load(config.engine.kind).build(config.engine)
     index = [int(i) for i in dataset.indices("test")[: n_lenses * len(names) : len(names)]]
     scenes = [

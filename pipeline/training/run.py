@@ -16,6 +16,7 @@ from pipeline.checkpoint.spec import (
     CheckpointSpec,
     finite,
 )
+from pipeline.core.config import StrictModel
 from pipeline.core.errors import TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
@@ -93,7 +94,9 @@ def run_training(
     out = Path(out)
     dataset = open_dataset(data)
     identity = Identity(config.sha256, dataset.sha256)
-    contents = {CONFIG_FILE: config, DATASET_FILE: dataset.config}
+    contents: dict[str, StrictModel] = {CONFIG_FILE: config}
+    if dataset.simulation is not None:
+        contents[DATASET_FILE] = dataset.simulation
     state = begin_or_resume(out, identity, contents)
     if state is not None and state["position"]["finished"]:
         position = Position(**state["position"])

@@ -118,7 +118,8 @@ def sample_images(data: Path, folder: Path) -> Path:
     from pipeline.dataset.store import open_dataset
     from pipeline.workflow.sample_images import write_sample_images
 
-    return write_sample_images(open_dataset(data).config, folder)
+    dataset = open_dataset(data)
+    return write_sample_images(dataset.require_simulation("making sample images"), folder)
 
 
 def score(

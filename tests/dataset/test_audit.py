@@ -15,9 +15,10 @@ from pipeline.dataset.audit_leaks import Sample, audit_sham, judge_sample
 from pipeline.dataset.audit_result import FAILED, NOT_JUDGED, PASSED, Audit
 from pipeline.dataset.audit_scenes import check_nuisances
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
-from pipeline.dataset.layout import array_specs, shard_digest
-from pipeline.dataset.store import Dataset, ShardStore, open_dataset
+from pipeline.dataset.generate import simulate_dataset, simulation_spec
+from pipeline.dataset.layout import shard_digest
+from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.dataset.writer import ShardStore
 from pipeline.statistics.leaks import LEAK_FEATURES, SET_A
 
 Change = Callable[[Path], None]
@@ -36,11 +37,9 @@ def tamper(dataset: Dataset, path: Path, name: str, row: int, value: object) -> 
     shutil.copytree(dataset.path, path)
     group = zarr.open_group(path, mode="r+")
     group[name][row] = value
-    size, specs = dataset.config.shard_size, array_specs(dataset.config)
-    shard = row // size
-    rows = slice(shard * size, min((shard + 1) * size, dataset.n_images))
-    values = {spec.name: np.asarray(group[spec.name][rows]) for spec in specs}
-    group["shard_digest"][shard] = shard_digest(specs, values)
+    shard = row // dataset.shard_size
+    values = Dataset(path, dataset.spec, dataset.sha256).read_shard(shard)
+    group["shard_digest"][shard] = shard_digest(dataset.spec.arrays, values)
     return path
 
 
@@ -139,7 +138,7 @@ def test_an_unfinished_dataset_fails_and_says_how_to_finish(
     tiny_config: DatasetConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "half.zarr"
-    ShardStore.prepare(path, tiny_config)
+    ShardStore.prepare(path, simulation_spec(tiny_config))
     audit = audit_dataset(path)
     assert not audit.complete
     assert not audit.passed
@@ -182,10 +181,11 @@ def test_the_macro_of_legacy_model_iv_gives_the_class_away(tmp_path: Path) -> No
 def test_a_prior_that_differs_by_class_is_found(tiny_config: DatasetConfig, tmp_path: Path) -> None:
     """Truth of one class shifted in every image, digests valid: only the distribution tells."""
     config = tiny_config.with_changes(n_images=300, n_pix=16, shard_size=300)
-    store = ShardStore.prepare(tmp_path / "d.zarr", config)
+    store = ShardStore.prepare(tmp_path / "d.zarr", simulation_spec(config))
     rng = np.random.default_rng(0)
     values = {
-        s.name: np.broadcast_to(np.zeros(()), s.shape(300)).astype(s.dtype) for s in store.specs
+        s.name: np.broadcast_to(np.zeros(()), s.shape(300)).astype(s.dtype)
+        for s in store.spec.arrays
     }
     values["label"] = (np.arange(300) % 3).astype("<i2")
     values["truth/q"] = rng.random(300) + 0.4 * (values["label"] == 2)

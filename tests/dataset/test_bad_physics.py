@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.core.errors import ConfigError, EngineError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
-from pipeline.dataset.store import ShardStore
+from pipeline.dataset.generate import simulate_dataset, simulation_spec
+from pipeline.dataset.writer import ShardStore
 
 INSTRUMENT = """
 instruments:
@@ -98,5 +98,5 @@ def test_scene_that_renders_non_finite_is_named_and_not_stored(tmp_path: Path) -
     config = config.with_changes(instruments=(instrument.with_changes(zero_point=45.0),))
     with pytest.raises(EngineError, match=r"scene \d+ \(class '\w+'\) renders \d+ of 256 pixels"):
         simulate_dataset(config, tmp_path / "d.zarr", workers=1)
-    assert ShardStore(tmp_path / "d.zarr", config).missing() == (0,)
+    assert ShardStore(tmp_path / "d.zarr", simulation_spec(config)).missing() == (0,)
     assert not list((tmp_path / "d.zarr" / "images").glob("c/**/*[0-9]"))

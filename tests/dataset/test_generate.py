@@ -21,9 +21,10 @@ from pipeline.core.errors import (
     OutputError,
 )
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.generate import simulate_dataset, simulation_spec
 from pipeline.dataset.single import simulate
-from pipeline.dataset.store import Dataset, ShardStore, damaged_shards, open_dataset
+from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
+from pipeline.dataset.writer import ShardStore
 from tests.dataset.conftest import TINY, tree
 
 START = (
@@ -74,9 +75,9 @@ def wait_until_unlocked(out: Path, config: DatasetConfig) -> None:
     """Wait for orphaned workers to notice that their parent is gone and leave."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        before = len(ShardStore(out, config).missing())
+        before = len(ShardStore(out, simulation_spec(config)).missing())
         time.sleep(0.3)
-        if len(ShardStore(out, config).missing()) == before:
+        if len(ShardStore(out, simulation_spec(config)).missing()) == before:
             return
 
 
@@ -187,7 +188,7 @@ def test_what_is_not_a_dataset_is_said_to_be_so(tmp_path: Path, tiny_config: Dat
 
 def test_a_newer_format_is_refused(tiny_config: DatasetConfig, tmp_path: Path) -> None:
     out = tmp_path / "new.zarr"
-    ShardStore.prepare(out, tiny_config)
+    ShardStore.prepare(out, simulation_spec(tiny_config))
     meta = json.loads((out / "zarr.json").read_text())
     meta["attributes"]["format_version"] = 99
     (out / "zarr.json").write_text(json.dumps(meta))

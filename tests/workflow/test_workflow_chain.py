@@ -43,7 +43,12 @@ def test_hashes_close_from_report_to_dataset(chain: Any) -> None:
     assert spec.dataset_sha256 == dataset.sha256
     assert read_scores(chain.folder.scores).checkpoint_sha256 == spec.sha256
     html = chain.folder.report.read_text()
-    for digest in (dataset.sha256, dataset.config.sha256, spec.sha256, spec.config_sha256):
+    for digest in (
+        dataset.sha256,
+        dataset.require_simulation("this test").sha256,
+        spec.sha256,
+        spec.config_sha256,
+    ):
         assert digest in html
 
 
@@ -78,7 +83,7 @@ def test_sample_lenses_are_in_no_dataset(chain: Any) -> None:
 
 
 def test_sample_images_are_the_same_every_time(chain: Any, tmp_path: Path) -> None:
-    config = open_dataset(chain.folder.data).config
+    config = open_dataset(chain.folder.data).require_simulation("this test")
     assert _tree(write_sample_images(config, tmp_path / "fits")) == _tree(chain.folder.images)
 
 

@@ -1,0 +1,136 @@
+"""How a dataset lies in Zarr: group, arrays, attributes; what is there, and whether it is ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline.core.errors import DatasetError, DatasetNotFoundError
+from pipeline.core.provenance import package_versions
+from pipeline.dataset.layout import (
+    DIGEST_BYTES,
+    FORMAT,
+    FORMAT_VERSION,
+    ArraySpec,
+    StoreSpec,
+    inner_chunk,
+)
+
+if TYPE_CHECKING:
+    import zarr
+
+
+def create(path: Path, spec: StoreSpec) -> None:
+    """Write an empty dataset: every array, no value."""
+    import zarr
+
+    group = zarr.create_group(store=path, zarr_format=3)
+    group.attrs.update(
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "n_images": spec.n_images,
+            "shard_size": spec.shard_size,
+            "arrays": [array.name for array in spec.arrays],
+            "origin": spec.origin,
+            "origin_sha256": spec.origin_sha256,
+            "versions": package_versions(),
+            "device": "cpu",
+            **spec.attributes,
+        }
+    )
+    for array in spec.arrays:
+        chunk, shard = (spec.shard_size, *array.item_shape), None
+        if array.item_shape:
+            chunk, shard = (inner_chunk(spec.shard_size), *array.item_shape), chunk
+        group.create_array(
+            name=array.name,
+            shape=array.shape(spec.n_images),
+            dtype=np.dtype(array.dtype),
+            chunks=chunk,
+            shards=shard,
+            compressors=None,
+            fill_value=array.fill,
+            attributes=array.attributes,
+        )
+    group.create_array(
+        name="shard_digest",
+        shape=(spec.n_shards, DIGEST_BYTES),
+        dtype=np.uint8,
+        chunks=(1, DIGEST_BYTES),
+        compressors=None,
+        fill_value=0,
+        attributes={"description": "SHA-256 of each shard's decoded values; zeros: not written"},
+    )
+
+
+def open_group(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
+    """Open the group of a dataset."""
+    import zarr
+
+    return zarr.open_group(store=path, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """One array of a group."""
+    import zarr
+
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON
+    """Attributes of the group.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If nothing lies at the path.
+    DatasetError
+        If it is no dataset of ours, or of another version.
+    """
+    if not path.exists():
+        raise DatasetNotFoundError(f"{path}: no dataset lies there")
+    try:
+        meta = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a dataset: zarr.json cannot be read: {error}") from error
+    attributes = meta.get("attributes", {}) if isinstance(meta, dict) else {}
+    if attributes.get("format") != FORMAT:
+        raise DatasetError(f"{path}: a zarr group, but not a {FORMAT}")
+    if attributes["format_version"] != FORMAT_VERSION:
+        raise DatasetError(
+            f"{path}: format version {attributes['format_version']}; this release reads "
+            f"version {FORMAT_VERSION}"
+        )
+    return dict(attributes)
+
+
+def stored_spec(path: Path) -> tuple[StoreSpec, str | None]:
+    """What a dataset says of itself, and its hash if it is complete."""
+    attributes = read_attributes(path)
+    group = open_group(path, mode="r")
+    try:
+        arrays = tuple(_stored_array(group, name) for name in attributes["arrays"])
+        spec = StoreSpec(
+            arrays=arrays,
+            n_images=attributes["n_images"],
+            shard_size=attributes["shard_size"],
+            attributes=attributes,
+            origin=attributes["origin"],
+            origin_sha256=attributes["origin_sha256"],
+        )
+    except (KeyError, OSError, ValueError) as error:
+        raise DatasetError(f"{path}: damaged: {error}") from error
+    return spec, attributes.get("dataset_sha256")
+
+
+def _stored_array(group: zarr.Group, name: str) -> ArraySpec:
+    array = array_of(group, name)
+    # The digest reads little-endian values, whatever the order of bytes in memory.
+    dtype = array.dtype.newbyteorder("<").str
+    return ArraySpec(name, array.shape[1:], dtype, array.fill_value, dict(array.attrs))
