@@ -60,7 +60,7 @@ def test_an_imported_dataset_says_everything_itself(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.read_images(slice(0, 10)), values(slice(0, 10))["images"])
     assert data.indices("val").tolist() == [1, 4, 7]
     assert data.simulation is None
-    with pytest.raises(DatasetError, match="re-simulation needs the configuration .* import"):
+    with pytest.raises(DatasetError, match=r"needs the configuration .* import"):
         data.require_simulation("re-simulation")
 
 
