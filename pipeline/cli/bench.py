@@ -1,6 +1,7 @@
-"""``deeplense bench simulate`` and ``deeplense bench engines``."""
+"""``deeplense bench``: one benchmark a module of ``pipeline/benchmark``."""
 
 import math
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -10,11 +11,12 @@ from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, Result, table
 
 if TYPE_CHECKING:
     from pipeline.benchmark.agreement import AgreementSummary
+    from pipeline.benchmark.rows import Rows
     from pipeline.benchmark.speed import SpeedSummary
 
 
 def bench(
-    what: Literal["simulate", "engines"],
+    what: Literal["simulate", "engines", "dataset"],
     /,
     *,
     quick: Annotated[
@@ -28,7 +30,7 @@ def bench(
     ----------
     what
         simulate: time per image against other codes, one thread each. engines: largest difference
-        of jax and autolens from lenstronomy over every preset.
+        of jax and autolens from lenstronomy over every preset. dataset: what writing costs.
     """
     if what == "engines":
         from pipeline.benchmark.agreement import bench_engines
@@ -36,10 +38,22 @@ def bench(
         agreement = bench_engines(quick=quick)
         failed = not all(row.agrees for row in agreement.rows)
         return Result(agreement, _agreement_text(agreement), EXIT_FAILED if failed else EXIT_DONE)
-    from pipeline.benchmark.speed import bench_simulate
+    if what == "simulate":
+        from pipeline.benchmark.speed import bench_simulate
 
-    summary = bench_simulate(quick=quick)
-    return Result(summary, _text(summary))
+        summary = bench_simulate(quick=quick)
+        return Result(summary, _text(summary))
+    rows: Rows = import_module(f"pipeline.benchmark.{what}").run(quick=quick)
+    return Result(rows, _rows_text(rows))
+
+
+def _rows_text(summary: "Rows") -> str:
+    rows = [
+        (row.name, _number(row.value, ".4g"), row.unit, _number(row.ratio, ".2f"), row.against)
+        for row in summary.rows
+    ]
+    listed = table(("what", "value", "unit", "times", "against"), rows)
+    return "\n\n".join([summary.machine, listed, *summary.notes])
 
 
 def _text(summary: "SpeedSummary") -> str:

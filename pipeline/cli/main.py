@@ -100,7 +100,7 @@ COMMANDS: tuple[Command, ...] = (
         "pipeline.cli.bench:bench",
         "Measure how fast images are made, and how well the engines agree.",
         "deeplense bench simulate\ndeeplense bench simulate --quick --json\n"
-        "deeplense bench engines",
+        "deeplense bench engines\ndeeplense bench dataset",
     ),
     Command(
         "doctor",

@@ -22,7 +22,7 @@ from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetIn
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.layout import TRUTH, StoreSpec, shard_digest
 from pipeline.dataset.splits import SPLITS
-from pipeline.dataset.zarr_files import array_of, open_group, stored_spec
+from pipeline.dataset.zarr_files import array_of, open_group, read_rows, stored_spec
 from pipeline.physics.components import TruthColumn
 
 if TYPE_CHECKING:
@@ -178,8 +178,7 @@ class Dataset:
 
     def read_shard(self, shard: int) -> dict[str, NDArray[Any]]:
         """Values of every array of one shard, by name."""
-        rows = self.rows(shard)
-        return {a.name: np.asarray(self._array(a.name)[rows]) for a in self.spec.arrays}
+        return read_rows(self._arrays, self.rows(shard))
 
     @cached_property
     def digests(self) -> NDArray[np.uint8]:
@@ -189,6 +188,10 @@ class Dataset:
     @cached_property
     def _group(self) -> zarr.Group:
         return open_group(self.path, mode="r")
+
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array[Any]]:
+        return {a.name: array_of(self._group, a.name) for a in self.spec.arrays}
 
     def _array(self, name: str) -> zarr.Array[Any]:
         return array_of(self._group, name)

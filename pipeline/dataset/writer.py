@@ -26,7 +26,7 @@ from pipeline.core.files import PARTIAL, atomic_folder
 from pipeline.core.provenance import package_versions, sha256_hex
 from pipeline.dataset import lock
 from pipeline.dataset.layout import DIGEST_BYTES, StoreSpec, shard_digest
-from pipeline.dataset.zarr_files import array_of, create, open_group, read_attributes
+from pipeline.dataset.zarr_files import array_of, create, open_group, read_attributes, write_rows
 
 if TYPE_CHECKING:
     import zarr
@@ -48,7 +48,7 @@ class ShardStore:
     def __init__(self, path: Path, spec: StoreSpec) -> None:
         self.path = path
         self.spec = spec
-        self._group = open_group(path, mode="r+")
+        self._open()
 
     @classmethod
     def prepare(cls, path: Path, spec: StoreSpec) -> ShardStore:
@@ -95,8 +95,7 @@ class ShardStore:
         """
         rows = self.rows(shard)
         try:
-            for array in self.spec.arrays:
-                self._array(array.name)[rows] = values[array.name]
+            write_rows(self._arrays, rows, values)
             self._array("shard_digest")[shard] = shard_digest(self.spec.arrays, values)
         except OSError as error:
             raise OutputError(
@@ -119,6 +118,10 @@ class ShardStore:
         self._group.attrs["dataset_sha256"] = sha256_hex(text)
         return str(self._group.attrs["dataset_sha256"])
 
+    def _open(self) -> None:
+        self._group = open_group(self.path, mode="r+")
+        self._arrays = {a.name: array_of(self._group, a.name) for a in self.spec.arrays}
+
     def _array(self, name: str) -> zarr.Array[Any]:
         return array_of(self._group, name)
 
@@ -138,6 +141,7 @@ class ShardStore:
         if n_images > n_before:
             self._group.attrs.update(self.spec.attributes)
             self._group.attrs["n_images"] = n_images
+            self._open()
 
 
 @contextmanager

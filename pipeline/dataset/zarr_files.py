@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.errors import DatasetError, DatasetNotFoundError
 from pipeline.core.provenance import package_versions
@@ -81,6 +84,31 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     assert isinstance(array, zarr.Array)
     return array
+
+
+def write_rows(
+    arrays: Mapping[str, zarr.Array[Any]], rows: slice, values: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write the same rows of several arrays, all at once: waiting dominates small writes."""
+    from zarr.core.sync import sync  # the loop that zarr's own arrays run on
+
+    async def write_all() -> None:
+        await asyncio.gather(
+            *(array.async_array.setitem(rows, values[name]) for name, array in arrays.items())
+        )
+
+    sync(write_all())
+
+
+def read_rows(arrays: Mapping[str, zarr.Array[Any]], rows: slice) -> dict[str, NDArray[Any]]:
+    """Read the same rows of several arrays, all at once."""
+    from zarr.core.sync import sync
+
+    async def read_all() -> list[Any]:
+        return await asyncio.gather(*(a.async_array.getitem(rows) for a in arrays.values()))
+
+    found: list[Any] = sync(read_all())
+    return {name: np.asarray(values) for name, values in zip(arrays, found, strict=True)}
 
 
 def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON

@@ -119,3 +119,14 @@ def test_best_turn_counts_and_the_first_call_is_the_first():
     case = speed.Case("smooth", 64, False)
     first, second = speed.Measured(case, 2.0, 3.0, 5.0), speed.Measured(case, 1.0, 4.0, 0.0)
     assert speed._better([first, second]) == speed.Measured(case, 1.0, 4.0, 5.0)
+
+
+@pytest.mark.slow
+def test_writing_is_measured_against_making_memmap_and_hdf5():
+    command = [sys.executable, "-m", "pipeline", "bench", "dataset", "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {"name", "value", "unit", "ratio", "against"} == rows[0].keys()
+    assert {row["against"] for row in rows} >= {"making the images", "memmap", "HDF5"}
+    assert all(row["value"] > 0 for row in rows)

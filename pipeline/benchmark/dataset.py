@@ -1,0 +1,129 @@
+"""What writing costs: ``deeplense bench dataset``.
+
+The time that writing adds is processor time of one process, beside that of drawing, rendering and
+exposing the same images. Writing alone is wall time of the same bytes into a file of ``np.memmap``,
+into HDF5 and into a dataset, taking turns, the best of several; none of them waits for the disk.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.benchmark.rows import Row, Rows
+from pipeline.core.logs import progress
+from pipeline.dataset.config import load_dataset_config
+from pipeline.dataset.generate import make_shard, simulation_spec
+from pipeline.dataset.layout import StoreSpec, describe, image_arrays
+from pipeline.dataset.writer import ShardStore
+from pipeline.engines.base import ENGINES
+
+#: Presets whose making the writing is compared with.
+PRESETS = ("demo", "contrast_hst")
+_TURNS = 5
+#: Shard of the comparison with other formats, images of 64 x 64 pixels.
+_SHARD, _N_PIX = 500, 64
+
+
+def run(*, quick: bool) -> Rows:
+    """Measure writing.
+
+    Parameters
+    ----------
+    quick : bool
+        Few images, for a smoke test.
+    """
+    with tempfile.TemporaryDirectory() as folder, progress("bench dataset", 3) as advance:
+        rows = []
+        for preset in PRESETS[:1] if quick else PRESETS:
+            rows.append(_overhead(Path(folder), preset, 48 if quick else _SHARD))
+        advance()
+        rows += _formats(Path(folder), 2 if quick else 8)
+        advance(2)
+    notes = (
+        "time added by writing: processor time of one process, images of the preset's own size",
+        "write: wall time, the same bytes, in turns, best of several; no fsync",
+    )
+    return Rows(tuple(rows), notes)
+
+
+def _overhead(folder: Path, preset: str, n_images: int) -> Row:
+    """Share that writing a shard adds to making it."""
+    changes = (f"n_images={n_images}", f"shard_size={n_images}")
+    config = load_dataset_config(preset, changes)
+    engine = ENGINES.load(config.engine.kind).build(config.engine)
+    store = ShardStore.prepare(folder / f"{preset}.zarr", simulation_spec(config))
+    make_shard(config, engine, store.rows(0), _ignore)  # compiles
+    start = time.process_time()
+    values = make_shard(config, engine, store.rows(0), _ignore)
+    making = time.process_time() - start
+    writing = []
+    for _ in range(_TURNS):
+        start = time.process_time()
+        store.write(0, values)
+        writing.append(time.process_time() - start)
+    share = min(writing) / making
+    return Row(f"time added by writing, {preset}", 100 * share, "%", share, "making the images")
+
+
+def _formats(folder: Path, n_shards: int) -> list[Row]:
+    """GB/s of images into a dataset, a memory-mapped file and HDF5."""
+    shape = (n_shards * _SHARD, 1, _N_PIX, _N_PIX)
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
+    writers: dict[str, Callable[[Path, NDArray[np.float32]], None]] = {
+        "dataset": _write_dataset, "memmap": _write_memmap, "HDF5": _write_hdf5,
+    }  # fmt: skip
+    best = dict.fromkeys(writers, np.inf)
+    for turn in range(_TURNS):
+        for name, write in writers.items():
+            start = time.perf_counter()
+            write(folder / f"{name}-{turn}", images)
+            best[name] = min(best[name], time.perf_counter() - start)
+    speed = {name: images.nbytes / 1e9 / seconds for name, seconds in best.items()}
+    return [
+        Row("write, dataset", speed["dataset"], "GB/s", speed["dataset"] / speed[other], other)
+        for other in ("memmap", "HDF5")
+    ] + [Row(f"write, {other}", speed[other], "GB/s") for other in ("memmap", "HDF5")]
+
+
+def _write_dataset(path: Path, images: NDArray[np.float32]) -> None:
+    n_images, *shape = images.shape
+    spec = StoreSpec(
+        arrays=image_arrays(("a",), (shape[0], shape[1], shape[2]), {}),
+        n_images=n_images,
+        shard_size=_SHARD,
+        attributes=describe(("a",), ("x",), 1.0),
+        origin="import",
+        origin_sha256="0" * 64,
+    )
+    store = ShardStore.prepare(path, spec)
+    label, split = np.zeros(_SHARD, np.int16), np.zeros(_SHARD, np.int8)
+    for shard in store.missing():
+        values = {"images": images[store.rows(shard)], "label": label, "split": split}
+        store.write(shard, values)
+    store.seal()
+
+
+def _write_memmap(path: Path, images: NDArray[np.float32]) -> None:
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=images.shape)
+    for first in range(0, len(images), _SHARD):
+        out[first : first + _SHARD] = images[first : first + _SHARD]
+    del out
+
+
+def _write_hdf5(path: Path, images: NDArray[np.float32]) -> None:
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(path, "w") as file:
+        out = file.create_dataset(
+            "images", images.shape, images.dtype, chunks=(16, *images.shape[1:])
+        )
+        for first in range(0, len(images), _SHARD):
+            out[first : first + _SHARD] = images[first : first + _SHARD]
+
+
+def _ignore(n_done: int = 1, *, note: str = "") -> None:
+    """Advance nothing."""
