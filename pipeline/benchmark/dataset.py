@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,8 @@ def _write_dataset(path: Path, images: NDArray[np.float32]) -> None:
     store = ShardStore.prepare(path, spec)
     label, split = np.zeros(_SHARD, np.int16), np.zeros(_SHARD, np.int8)
     for shard in store.missing():
-        values = {"images": images[store.rows(shard)], "label": label, "split": split}
+        values: dict[str, NDArray[Any]] = {"images": images[store.rows(shard)]}
+        values |= {"label": label, "split": split}
         store.write(shard, values)
     store.seal()
 
