@@ -18,6 +18,18 @@ def train(
     model: Annotated[str | None, Parameter(help="Kind of network (see: deeplense models).")] = None,
     epochs: Annotated[int | None, Parameter(help="Passes over the training images.")] = None,
     max_minutes: Annotated[float | None, Parameter(help="Wall time to end after.")] = None,
+    task: Annotated[
+        str | None, Parameter(help="classification, regression or joint; or your own.")
+    ] = None,
+    batch_size: Annotated[int | None, Parameter(help="Images behind one gradient.")] = None,
+    learning_rate: Annotated[float | None, Parameter(help="Peak of the schedule.")] = None,
+    logger: Annotated[
+        tuple[str, ...] | None,
+        Parameter(negative="", help="tensorboard, mlflow or wandb; may be repeated."),
+    ] = None,
+    devices: Annotated[
+        int, Parameter(help="Processes that share every batch: a GPU each, or CPU cores.")
+    ] = 1,
     seed: Annotated[int | None, Parameter(help="Seed of weights and order.")] = None,
     set_: Overrides = (),
     device: Device = "auto",
@@ -33,8 +45,9 @@ def train(
     from pipeline.workflow.steps import train as step
 
     summary = step(
-        config, data, out, model=model, epochs=epochs, max_minutes=max_minutes, seed=seed,
-        overrides=set_, device=device,
+        config, data, out, model=model, task=task, epochs=epochs, max_minutes=max_minutes,
+        seed=seed, batch_size=batch_size, learning_rate=learning_rate, loggers=logger,
+        overrides=set_, device=device, devices=devices,
     )  # fmt: skip
     text = (
         f"{summary.run}: {summary.epochs} epochs in {summary.seconds:.0f} s ({summary.stopped}); "

@@ -55,7 +55,9 @@ class BatchSource:
     target_names : tuple of str
         Truth columns that become ``Batch.target``, untransformed.
     augment : bool
-        Apply one of the eight symmetries of the square to each image, and a shift.
+        Apply one of the symmetries of the square to each image, and a shift.
+    rotate, flip : bool
+        Which symmetries: quarter turns, mirror images, or all eight.
     max_shift : int
         Largest shift along each axis, pixels.
     drop_last : bool
@@ -69,6 +71,8 @@ class BatchSource:
     seed: int
     target_names: tuple[str, ...] = ()
     augment: bool = False
+    rotate: bool = True
+    flip: bool = True
     max_shift: int = 0
     drop_last: bool = False
     window_bytes: int = WINDOW_BYTES
@@ -188,6 +192,7 @@ class BatchSource:
         rng = image_rng(self.seed, epoch, RunStream.AUGMENT)
         n = self.dataset.n_images
         turn = rng.integers(0, 8, n)
+        turn = turn % 4 * self.rotate + turn // 4 * 4 * self.flip
         return turn, rng.integers(-self.max_shift, self.max_shift + 1, (n, 2))
 
 

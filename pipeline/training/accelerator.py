@@ -1,69 +1,180 @@
-"""Device and precision of training, on Lightning Fabric; the only file that imports it."""
+"""Device, precision and processes of training; the only file that imports Lightning Fabric."""
 
 import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from lightning_fabric.plugins.environments import TorchElasticEnvironment  # type: ignore[attr-defined]
+from lightning_fabric.strategies import DDPStrategy, Strategy  # type: ignore[attr-defined]
+from torch import Tensor, nn
 
 from pipeline.checkpoint.load import resolve_device
-from pipeline.checkpoint.network import Network
+from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.dataset.loader import Batch
-from pipeline.tasks.base import Task
+from pipeline.training.objective import Objective
+from pipeline.training.processes import ALONE, Group
+
+#: What torch says when memory of the CPU runs out: a plain RuntimeError.
+_CPU_MEMORY = "DefaultCPUAllocator"
 
 
-def use_available_cores() -> None:
+def use_available_cores(n_processes: int = 1) -> None:
     """Use no more torch threads than this process may run on (containers, schedulers)."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed or 1)))
+    share = max(1, (allowed or 1) // n_processes)
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), share)))
 
 
 class Accelerator:
-    """One device and its precision.
+    """The device of this process, its precision, and the processes it trains with.
 
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; several processes take a GPU each.
     precision : str
         ``auto``, ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+    compiled : bool
+        Compile the network with ``torch.compile``.
+    group : Group
+        Which of how many processes this is.
     """
 
-    def __init__(self, device: str, precision: str) -> None:
-        self.device = resolve_device(device)
+    def __init__(
+        self, device: str, precision: str, *, compiled: bool = False, group: Group = ALONE
+    ) -> None:
+        self.group = group
+        self.device = _own_device(device, group)
         is_cuda = self.device.type == "cuda"
         self.precision = _automatic(self.device) if precision == "auto" else precision
+        strategy: Strategy | str = "auto"
+        if group.size > 1:
+            strategy = DDPStrategy(
+                cluster_environment=TorchElasticEnvironment(),
+                process_group_backend="nccl" if is_cuda else "gloo",
+            )
+        one: list[int] | int = [self.device.index or 0] if is_cuda else 1
         self.fabric = Fabric(
             accelerator="cuda" if is_cuda else "cpu",
-            devices=[self.device.index or 0] if is_cuda else 1,
+            devices=group.size if group.size > 1 else one,
+            strategy=strategy,
             precision=self.precision,  # type: ignore[arg-type]  # a Literal of Fabric's own
         )
+        self.fabric.launch()
+        self._compiled = compiled
 
     @property
     def cuda_devices(self) -> list[int]:
         """Devices whose random state training uses."""
         return [self.device.index or 0] if self.device.type == "cuda" else []
 
-    def setup(self, network: Network, optimiser: torch.optim.Optimizer) -> None:
-        """Take charge of a network and its optimiser."""
-        self._module, self._optimiser = self.fabric.setup(network, optimiser)
-        self._module.train()
-        self._layout = network.memory_format
+    @property
+    def is_first(self) -> bool:
+        """Whether this process judges, keeps and saves."""
+        return self.group.rank == 0
 
-    def step(self, batch: Batch, task: Task, clip: float | None) -> Tensor:
-        """One step of the optimiser on a batch; the detached loss, still on the device."""
-        image = batch.image.to(self.device, memory_format=self._layout, non_blocking=True)
-        label = batch.label.to(self.device, non_blocking=True)
-        target = batch.target.to(self.device, non_blocking=True)
-        loss = task.loss(self._module(image), label, target)
-        self.fabric.backward(loss)
+    def agree[Value](self, value: Value) -> Value:
+        """Return the first process's value, in every process."""
+        if self.group.size == 1:
+            return value
+        agreed: Value = self.fabric.broadcast(value, src=0)
+        return agreed
+
+    def setup(self, objective: Objective, optimiser: torch.optim.Optimizer) -> None:
+        """Take charge of what is trained and of its optimiser."""
+        module: nn.Module = objective
+        if self.group.size > 1 and self.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        if self._compiled:
+            module = torch.compile(module)  # type: ignore[assignment]  # a module in, a module out
+        self._module, self._optimiser = self.fabric.setup(module, optimiser)
+        self._module.train()
+        self._layout = objective.network.memory_format
+
+    def step(self, batches: Sequence[Batch], clip: float | None) -> Tensor:
+        """One step of the optimiser on one or more batches.
+
+        Returns
+        -------
+        Tensor, shape ()
+            Detached mean loss over all images of all processes, still on the device.
+
+        Raises
+        ------
+        TrainingError
+            If memory does not suffice; says what to lower.
+        """
+        try:
+            return self._step(batches, clip)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(_memory_advice(batches)) from error
+        except RuntimeError as error:
+            if _CPU_MEMORY not in str(error):
+                raise
+            raise TrainingError(_memory_advice(batches)) from error
+
+    def _step(self, batches: Sequence[Batch], clip: float | None) -> Tensor:
+        losses = []
+        for k, batch in enumerate(batches):
+            is_last = k == len(batches) - 1
+            waits = nullcontext() if is_last else self.fabric.no_backward_sync(self._module)
+            with waits:
+                loss = self._module(self._own(batch))
+                if len(batches) > 1:
+                    loss = loss / len(batches)
+                self.fabric.backward(loss)
+            losses.append(loss.detach())
         if clip is not None:
             self.fabric.clip_gradients(
                 self._module, self._optimiser, max_norm=clip, error_if_nonfinite=False
             )
         self._optimiser.step()
         self._optimiser.zero_grad()
-        return loss.detach()
+        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        if self.group.size > 1:
+            reduced = self.fabric.all_reduce(total, reduce_op="mean")
+            assert isinstance(reduced, Tensor)
+            return reduced
+        return total
+
+    def _own(self, batch: Batch) -> Batch:
+        """Share of a batch that is this process's, on its device."""
+        group = self.group
+
+        def share(value: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+            if group.size > 1:
+                value = value[group.rank :: group.size]
+            return value.to(self.device, memory_format=layout, non_blocking=True)
+
+        return Batch(
+            image=share(batch.image, self._layout),
+            label=share(batch.label),
+            target=share(batch.target),
+            index=batch.index,
+        )
+
+
+def _own_device(device: str, group: Group) -> torch.device:
+    chosen = resolve_device(device)
+    if group.size == 1 or chosen.type != "cuda":
+        return chosen
+    if group.size > torch.cuda.device_count():
+        raise ConfigError(
+            f"{group.size} processes need {group.size} GPUs; this machine has "
+            f"{torch.cuda.device_count()} (--device cpu trains without)"
+        )
+    return torch.device("cuda", group.rank)
+
+
+def _memory_advice(batches: Sequence[Batch]) -> str:
+    n_images = len(batches[0].index)
+    return (
+        f"not enough memory for a batch of {n_images} images; the best weights so far are kept. "
+        f"Lower batch_size (and raise accumulate by as much: the step stays the same), take a "
+        "smaller variant of the model, or precision bf16-mixed on a GPU"
+    )
 
 
 def _automatic(device: torch.device) -> str:

@@ -1,4 +1,4 @@
-"""Metrics of a run, one row per evaluation: metrics.jsonl, metrics.csv and TensorBoard."""
+"""Metrics of a run, one row per evaluation: metrics.jsonl, metrics.csv and the loggers."""
 
 import csv
 import io
@@ -6,18 +6,16 @@ import json
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pipeline.checkpoint.spec import METRICS_FILE
 from pipeline.core.files import atomic_write
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+from pipeline.training.config import TrainingConfig
+from pipeline.training.loggers import RunLogger, open_loggers
 
 Row = dict[str, float | int | None]
 
 CSV_FILE = "metrics.csv"
-TENSORBOARD_FOLDER = "tensorboard"
 #: Row entries that place it and are no curve of their own.
 COORDINATES = ("epoch", "step", "seconds")
 
@@ -37,11 +35,12 @@ class Journal:
     are dropped, since those epochs are trained again.
     """
 
-    def __init__(self, run: Path, n_epochs: int, step: int) -> None:
+    def __init__(self, config: TrainingConfig, run: Path, n_epochs: int, step: int) -> None:
+        self._config = config
         self._run = run
         self._step = step
         self._rows = [row for row in read_rows(run) if (row["epoch"] or 0) <= n_epochs]
-        self._writer: SummaryWriter | None = None
+        self._loggers: list[RunLogger] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,11 +51,11 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for logger in self._loggers or []:
+            logger.close()
 
     def add(self, row: Row) -> None:
-        """Append one row to all three records; a value that is not finite becomes null."""
+        """Append one row to all records; a value that is not finite becomes null."""
         row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()
@@ -65,18 +64,11 @@ class Journal:
         lines = [json.dumps(r, allow_nan=False) for r in self._rows]
         atomic_write(self._run / METRICS_FILE, "\n".join(lines) + "\n")
         atomic_write(self._run / CSV_FILE, _csv(self._rows))
-        self._tensorboard(row)
-
-    def _tensorboard(self, row: Row) -> None:
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            folder = self._run / TENSORBOARD_FOLDER
-            self._writer = SummaryWriter(str(folder), purge_step=self._step + 1)
-        for name, value in row.items():
-            if name not in COORDINATES and value is not None:
-                self._writer.add_scalar(name, value, int(row["step"] or 0))
-        self._writer.flush()
+        if self._loggers is None:
+            self._loggers = open_loggers(self._config, self._run, self._step)
+        values = {n: v for n, v in row.items() if n not in COORDINATES and v is not None}
+        for logger in self._loggers:
+            logger.add(values, int(row["step"] or 0))
 
 
 def _csv(rows: list[Row]) -> str:

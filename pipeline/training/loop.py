@@ -5,8 +5,9 @@ resumed on a CPU gives the same bits as one that was not.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import batched
 
 import numpy as np
 import torch
@@ -118,19 +119,21 @@ def train(
     minutes = parts.config.max_minutes
     clock = Clock(
         before=position.elapsed,
-        n_steps=parts.config.epochs * parts.train.n_steps,
+        n_steps=parts.config.epochs * -(-parts.train.n_steps // parts.config.accumulate),
         max_seconds=None if minutes is None else 60.0 * minutes,
         started=time.monotonic(),
     )
     with torch.random.fork_rng(devices=parts.accelerator.cuda_devices):
         while not position.finished:
             _run_epoch(parts, position, clock, save, save_every)
-            _evaluate(parts, position, clock, keep)
-            position.epoch, position.epoch_step = position.epoch + 1, 0
-            position.loss_sum, position.loss_steps = 0.0, 0
-            position.finished = _reason_to_stop(parts, position, clock)
-            position.elapsed = clock.elapsed
-            save(position)
+            if parts.accelerator.is_first:
+                _evaluate(parts, position, clock, keep)
+                position.epoch, position.epoch_step = position.epoch + 1, 0
+                position.loss_sum, position.loss_steps = 0.0, 0
+                position.finished = _reason_to_stop(parts, position, clock)
+                position.elapsed = clock.elapsed
+                save(position)
+            position.move_to(parts.accelerator.agree(asdict(position)))
 
 
 def _run_epoch(
@@ -146,15 +149,18 @@ def _run_epoch(
     title = f"epoch {position.epoch + 1}/{parts.config.epochs}"
     with progress(title, parts.train.n_steps * size) as advance:
         advance(position.epoch_step * size)
-        for batch in _batches(parts.train, position):
+        is_first = parts.accelerator.is_first
+        for batches in batched(_batches(parts.train, position), parts.config.accumulate):
             fraction = clock.progress(position.step)
+            if clock.max_seconds is not None:
+                fraction = parts.accelerator.agree(fraction)
             if fraction >= 1.0:
                 break
-            watch.add(batch, _step(parts, batch, fraction, position.step))
+            watch.add(batches, _step(parts, batches, fraction, position.step))
             position.step += 1
-            position.epoch_step += 1
-            advance(len(batch.index))
-            if time.monotonic() - saved > save_every:
+            position.epoch_step += len(batches)
+            advance(sum(len(batch.index) for batch in batches))
+            if is_first and time.monotonic() - saved > save_every:
                 watch.check()
                 position.elapsed = clock.elapsed
                 save(position)
@@ -167,14 +173,16 @@ def _batches(source: BatchSource, position: Position) -> Iterator[Batch]:
         yield from source.epoch(position.epoch, position.epoch_step)
 
 
-def _step(parts: Parts, batch: Batch, fraction: float, step: int) -> Tensor:
+def _step(parts: Parts, batches: Sequence[Batch], fraction: float, step: int) -> Tensor:
     """One optimiser step; returns the detached loss, still on the device."""
     config, learner = parts.config, parts.learner
-    # Dropout is a function of (seed, step); child 0 of this stream drew the first weights.
-    torch.manual_seed(int(image_rng(config.seed, step + 1, RunStream.WEIGHTS).integers(2**62)))
+    # Dropout is a function of (seed, step, process); child 0 of this stream drew the first weights.
+    drawn = int(image_rng(config.seed, step + 1, RunStream.WEIGHTS).integers(2**62))
+    torch.manual_seed(drawn + parts.accelerator.group.rank)
     peak = config.optimiser.learning_rate
-    set_learning_rate(learner.optimiser, learning_rate(fraction, peak, config.schedule))
-    loss = parts.accelerator.step(batch, parts.task, config.optimiser.clip)
+    rate = learning_rate(fraction, peak, config.schedule, config.epochs)
+    set_learning_rate(learner.optimiser, rate)
+    loss = parts.accelerator.step(batches, config.optimiser.clip)
     if isinstance(learner.average, AveragedModel):
         learner.average.update_parameters(parts.network)
     return loss
@@ -185,11 +193,11 @@ class LossWatch:
 
     def __init__(self, position: Position) -> None:
         self._position = position
-        self._recent: list[tuple[Tensor, Tensor]] = []
+        self._recent: list[tuple[list[Tensor], Tensor]] = []
 
-    def add(self, batch: Batch, loss: Tensor) -> None:
+    def add(self, batches: Sequence[Batch], loss: Tensor) -> None:
         """Remember a step; look at the values every ``CHECK_EVERY`` steps."""
-        self._recent.append((batch.index, loss))
+        self._recent.append(([batch.index for batch in batches], loss))
         if len(self._recent) >= CHECK_EVERY:
             self.check()
 
@@ -206,7 +214,7 @@ class LossWatch:
         values = torch.stack([loss for _, loss in self._recent]).double().cpu()
         bad = torch.nonzero(~torch.isfinite(values)).flatten().tolist()
         if bad:
-            indices = self._recent[bad[0]][0].tolist()
+            indices = torch.cat(self._recent[bad[0]][0]).tolist()
             step = self._position.step - len(self._recent) + bad[0] + 1
             named = ", ".join(map(str, indices[:NAMED_IMAGES]))
             raise TrainingError(

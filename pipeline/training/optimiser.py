@@ -27,12 +27,19 @@ def make_optimiser(network: nn.Module, config: Optimiser) -> torch.optim.Optimiz
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            groups,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.momentum > 0,
+        )
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.learning_rate, betas=config.betas)
 
 
-def learning_rate(progress: float, peak: float, schedule: Schedule) -> float:
-    """Learning rate at ``progress`` in [0, 1]."""
+def learning_rate(progress: float, peak: float, schedule: Schedule, epochs: int = 1) -> float:
+    """Learning rate at ``progress`` in [0, 1] of a run of ``epochs``."""
     if progress < schedule.warmup:
         done = progress / schedule.warmup
         if schedule.name == "one_cycle":
@@ -40,6 +47,9 @@ def learning_rate(progress: float, peak: float, schedule: Schedule) -> float:
         return peak * max(done, schedule.floor)
     if schedule.name == "constant":
         return peak
+    if schedule.name == "step":
+        # A hair more than the quotient: 1/3 of 30 epochs are ten, whatever the rounding.
+        return peak * schedule.factor ** int(min(progress, 1.0) * epochs / schedule.every + 1e-9)
     left = (progress - schedule.warmup) / (1.0 - schedule.warmup)
     return peak * _half_cosine(1.0, schedule.floor, min(left, 1.0))
 

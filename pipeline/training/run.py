@@ -17,7 +17,7 @@ from pipeline.checkpoint.spec import (
     finite,
 )
 from pipeline.core.config import StrictModel
-from pipeline.core.errors import TrainingError
+from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
 from pipeline.dataset.loader import BatchSource
@@ -28,10 +28,20 @@ from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
 from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
 from pipeline.training.journal import Journal
+from pipeline.training.loggers import require_loggers
 from pipeline.training.loop import ADVICE, Parts, train
+from pipeline.training.objective import Objective
 from pipeline.training.optimiser import averaged, make_optimiser
 from pipeline.training.outputs import SplitOutputs
-from pipeline.training.state import Identity, Learner, Position, restore, save_state
+from pipeline.training.processes import Group, launched_group, run_in_processes
+from pipeline.training.state import (
+    Identity,
+    Learner,
+    Position,
+    read_state,
+    restore,
+    save_state,
+)
 
 logger = get_logger("training")
 
@@ -66,6 +76,7 @@ def run_training(
     out: Path | str,
     device: str = "auto",
     *,
+    devices: int = 1,
     save_every: float = SAVE_EVERY,
 ) -> TrainSummary:
     """Train, or go on, or say that all is done.
@@ -79,6 +90,9 @@ def run_training(
         Run folder; it may hold an interrupted or finished run of the same configuration and data.
     device : str
         ``auto``, ``cpu`` or ``cuda``; where, not what: it is not part of the configuration.
+    devices : int
+        Processes that share every batch: one GPU each, or the cores of a CPU. ``torchrun`` may
+        start them instead.
     save_every : float
         Seconds of training that a kill may cost.
 
@@ -91,21 +105,42 @@ def run_training(
     TrainingError
         If the loss stops being finite, or no epoch gave a usable metric.
     """
-    out = Path(out)
+    require_loggers(config.loggers)
+    arguments = (config, data, Path(out), device, save_every)
+    group = launched_group()
+    n_processes = devices if group.size == 1 else group.size
+    if devices < 1:
+        raise ConfigError(f"training takes at least one device, found {devices}")
+    if config.batch_size % n_processes:
+        raise ConfigError(
+            f"batch_size {config.batch_size} cannot be shared by {n_processes} processes: take a "
+            "multiple"
+        )
+    if n_processes == group.size:
+        return _train(group, *arguments)
+    return run_in_processes(n_processes, _train, *arguments)
+
+
+def _train(
+    group: Group,
+    config: TrainingConfig,
+    data: Path | str,
+    out: Path,
+    device: str,
+    save_every: float,
+) -> TrainSummary:
+    """Train in this process, one of a group."""
     dataset = open_dataset(data)
-    identity = Identity(config.sha256, dataset.sha256)
-    contents: dict[str, StrictModel] = {CONFIG_FILE: config}
-    if dataset.simulation is not None:
-        contents[DATASET_FILE] = dataset.simulation
-    state = begin_or_resume(out, identity, contents)
+    accelerator = Accelerator(device, config.precision, compiled=config.compile, group=group)
+    state = _begin(accelerator, config, dataset, out)
     if state is not None and state["position"]["finished"]:
         position = Position(**state["position"])
         logger.info("%s: already trained (%s); nothing to do", out, position.finished)
         return _summary(out, position, resumed=False, already_done=True)
-    use_available_cores()
-    session = Session(config, dataset, out, Accelerator(device, config.precision))
+    use_available_cores(group.size)
+    session = Session(config, dataset, out, accelerator)
     position = session.start(state)
-    with Journal(out, position.epoch, position.step) as journal:
+    with Journal(config, out, position.epoch, position.step) as journal:
         train(
             session.parts(journal),
             position,
@@ -115,6 +150,21 @@ def run_training(
         )
     logger.info("%s: %s", out, position.finished)
     return _summary(out, position, resumed=state is not None, already_done=False)
+
+
+def _begin(
+    accelerator: Accelerator, config: TrainingConfig, dataset: Dataset, out: Path
+) -> Plain | None:
+    """Make or read the run folder; the first process makes it, the others follow."""
+    state = None
+    if accelerator.is_first:
+        identity = Identity(config.sha256, dataset.sha256)
+        contents: dict[str, StrictModel] = {CONFIG_FILE: config}
+        if dataset.simulation is not None:
+            contents[DATASET_FILE] = dataset.simulation
+        state = begin_or_resume(out, identity, contents)
+    has_state = accelerator.agree(state is not None)
+    return read_state(out) if has_state and state is None else state
 
 
 def _summary(out: Path, position: Position, *, resumed: bool, already_done: bool) -> TrainSummary:
@@ -158,7 +208,7 @@ class Session:
             seed=config.seed,
         )
         optimiser = make_optimiser(self.network, config.optimiser)
-        accelerator.setup(self.network, optimiser)
+        accelerator.setup(Objective(self.network, self.task), optimiser)
         self.learner = Learner(
             network=self.network,
             optimiser=optimiser,
@@ -173,7 +223,8 @@ class Session:
         """Position to train from: that of a saved state, or the beginning, saved at once."""
         if state is None:
             position = Position(metric=self.task.monitor)
-            self.save(position)
+            if self.accelerator.is_first:
+                self.save(position)
             return position
         position = restore(state, self.learner)
         if not has_sound_checkpoint(self.out):
@@ -253,6 +304,8 @@ class Session:
             seed=self.config.seed,
             target_names=tuple(t.name for t in self.targets),
             augment=is_train and self.config.augment.enabled,
+            rotate=self.config.augment.rotate,
+            flip=self.config.augment.flip,
             max_shift=self.config.augment.max_shift if is_train else 0,
             drop_last=is_train and len(self.dataset.indices(split)) >= self.config.batch_size,
         )

@@ -7,6 +7,7 @@ the same network for other readers.
 
 import io
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Position:
     loss_steps: int = 0
     metric: str = ""
     finished: str = ""
+
+    def move_to(self, values: Mapping[str, Any]) -> None:  # Any: of the fields
+        """Take the values of another position, as ``asdict`` gives them."""
+        for name, value in values.items():
+            setattr(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,13 @@ def train(
     epochs: int | None = None,
     max_minutes: float | None = None,
     seed: int | None = None,
+    task: str | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    loggers: Sequence[str] | None = None,
     overrides: Sequence[str] = (),
     device: str = "auto",
+    devices: int = 1,
 ) -> "TrainSummary":
     """Train a network, or go on with a run that was interrupted.
 
@@ -75,20 +80,34 @@ def train(
         A complete dataset.
     out : Path
         Run folder.
-    model, epochs, max_minutes, seed : optional
-        Replace those values of the configuration; ``model`` takes that kind's own defaults.
+    model, task, epochs, max_minutes, seed, batch_size, learning_rate, loggers : optional
+        Replace those values of the configuration; ``model`` and ``task`` take that kind's own
+        defaults.
     overrides : sequence of str
         ``"key.key=value"``, applied after those.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    devices : int
+        Processes that share every batch.
     """
     # Before torch loads OpenMP: threads that wait by spinning starve each other on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.training.config import load_training_config
     from pipeline.training.run import run_training
 
-    given = _settings(model=model, epochs=epochs, max_minutes=max_minutes, seed=seed)
-    return run_training(load_training_config(config, (*given, *overrides)), data, out, device)
+    given = _settings(
+        model=model,
+        task=task,
+        epochs=epochs,
+        max_minutes=max_minutes,
+        seed=seed,
+        batch_size=batch_size,
+        **{"optimiser.learning_rate": learning_rate},
+    )
+    if loggers is not None:
+        given.append(f"loggers=[{', '.join(loggers)}]")
+    resolved = load_training_config(config, (*given, *overrides))
+    return run_training(resolved, data, out, device, devices=devices)
 
 
 def evaluate(run: Path, data: Path, *, split: str = "test", device: str = "auto") -> "Evaluation":

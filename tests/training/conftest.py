@@ -9,6 +9,8 @@ from pipeline.dataset.generate import simulate_dataset
 from pipeline.training.config import TrainingConfig
 
 MODEL = {"kind": "lens_hybrid", "channels": (8, 16), "blocks": (0, 0), "depth": 1, "heads": 2}
+#: Adam turns rounding into steps of its own size where a gradient vanishes; this does not.
+SGD = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9}
 
 
 def tiny_training(**changes) -> TrainingConfig:

@@ -29,6 +29,27 @@ def test_cosine_warms_up_linearly_and_ends_at_its_floor():
     assert_allclose(learning_rate(1.3, 2.0, schedule), 0.02)  # a step past a time budget
 
 
+def test_steps_divide_after_every_so_many_epochs_exactly():
+    schedule = Schedule(name="step", warmup=0.0, every=10, factor=0.1)
+    per_epoch = [learning_rate(k / 30, 1.0, schedule, epochs=30) for k in range(30)]
+    assert_allclose(per_epoch, [1.0] * 10 + [0.1] * 10 + [0.01] * 10)
+    assert_allclose(learning_rate(1.0, 1.0, schedule, epochs=30), 1e-3)
+
+
+def test_sgd_carries_its_momentum_and_spares_the_same_weights_as_adam():
+    network = nn.Sequential(nn.Linear(4, 2))
+    sgd = make_optimiser(network, Optimiser(name="sgd", momentum=0.8, weight_decay=0.1))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert all(group["momentum"] == 0.8 for group in sgd.param_groups)
+    assert [group["weight_decay"] for group in sgd.param_groups] == [0.1, 0.0]
+
+
+def test_loggers_and_prose_are_no_part_of_the_hash_but_accumulation_is():
+    config = load_training_config("demo")
+    assert config.with_changes(loggers=("wandb",)).sha256 == config.sha256
+    assert config.with_changes(accumulate=2).sha256 != config.sha256
+
+
 @pytest.mark.parametrize("name", ["cosine", "one_cycle", "constant"])
 def test_schedules_have_no_jump_and_never_exceed_the_peak(name):
     schedule = Schedule(name=name, warmup=0.3)
@@ -77,6 +98,8 @@ def test_presets_load_and_say_what_they_are(name):
 
 
 def test_recipe_of_the_seed_is_shipped():
+    step = load_training_config("seed_step").schedule
+    assert (step.name, step.every, step.factor) == ("step", 10, 0.1)
     config = load_training_config("cvt")
     assert config.model.kind == "cvt" and config.model.dropout == 0.1
     assert config.optimiser.name == "adam" and config.optimiser.learning_rate == 1e-4

@@ -28,7 +28,7 @@ from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
 from pipeline.training.state import read_state, save_state
 
-from .conftest import MODEL, tiny_training
+from .conftest import MODEL, SGD, tiny_training
 
 
 class Killed(BaseException):
@@ -86,6 +86,40 @@ def test_resumed_run_equals_an_unbroken_one(data, whole, tmp_path, monkeypatch, 
     summary = run_training(tiny_training(), data, tmp_path / "run", device="cpu")
     assert summary.resumed and summary.epochs == 3
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_resumed_run_equals_an_unbroken_one_with_every_part_of_the_recipe(
+    data, tmp_path, monkeypatch
+):
+    config = tiny_training(
+        batch_size=8,
+        accumulate=2,
+        optimiser={"name": "sgd", "learning_rate": 0.05},
+        schedule={"name": "step", "every": 1, "factor": 0.5},
+        loggers=(),
+    )
+    run_training(config, data, tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch:
+        kill_after_saves(patch, 7)
+        with pytest.raises(Killed):
+            run_training(config, data, tmp_path / "run", device="cpu", save_every=0.0)
+    position = read_state(tmp_path / "run")["position"]
+    assert 0 < position["epoch_step"] < 7 and position["epoch_step"] == 2 * (position["step"] - 4)
+    assert run_training(config, data, tmp_path / "run", device="cpu").resumed
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_accumulated_batches_are_one_large_batch(data, tmp_path):
+    # No batch norm and no dropout: the mean of the gradients of the halves is that of the whole.
+    plain = {"kind": "vit", "patch": 8, "dim": 16, "depth": 1, "heads": 2, "dropout": 0.0}
+    settings = {"model": plain, "epochs": 2, "optimiser": SGD, "loggers": ()}
+    whole = tiny_training(**settings, batch_size=24)
+    halves = tiny_training(**settings, batch_size=12, accumulate=2)
+    run_training(whole, data, tmp_path / "whole", device="cpu")
+    run_training(halves, data, tmp_path / "halves", device="cpu")
+    one, two = read_state(tmp_path / "whole"), read_state(tmp_path / "halves")
+    assert one["position"]["step"] == two["position"]["step"] == 4
+    torch.testing.assert_close(one["network"], two["network"], rtol=0, atol=1e-6)
 
 
 def test_run_folder_holds_what_the_architecture_promises(whole):
