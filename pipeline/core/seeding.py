@@ -7,6 +7,7 @@
 from enum import IntEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Stream(IntEnum):
@@ -62,3 +63,30 @@ def child_rngs(
     """
     sequence = np.random.SeedSequence(entropy=int(seed), spawn_key=(int(stream), int(index)))
     return tuple(np.random.Generator(np.random.Philox(s)) for s in sequence.spawn(n_children))
+
+
+def child_rng(seed: int, index: int, stream: Stream | RunStream, child: int) -> np.random.Generator:
+    """Return child number ``child`` of (seed, stream, index), without making those before it."""
+    key = (int(stream), int(index), int(child))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(int(seed), spawn_key=key)))
+
+
+def hashed_bits(key: int, index: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """64 random bits for each index under one key: SplitMix64 (Steele, Lea & Flood 2014).
+
+    For decisions about a great many images, where a generator for each would cost too much.
+
+    Parameters
+    ----------
+    key : int
+        Drawn from a generator of its own.
+    index : array of int64, shape (n,)
+
+    Returns
+    -------
+    array of uint64, shape (n,)
+    """
+    z = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

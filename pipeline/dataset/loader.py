@@ -1,42 +1,74 @@
-"""Batches of a split, in an order that is a pure function of (seed, epoch): nothing to remember.
+"""Batches of a stored split: read by number, augmented and prepared in the background.
 
-Whole shards are read in order and images shuffled inside a window of shards that fits in memory,
-so random reads never reach the disk. A dataset smaller than the window is shuffled as a whole and
-decoded once.
+Which images make up a batch is decided by ``order``, from (seed, epoch, step) alone; here they are
+read, as mapped files where the shards lie on a local disk uncompressed, else decoded by zarr a
+window at a time.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.seeding import RunStream, image_rng
+from pipeline.dataset.augment import Augmentation
+from pipeline.dataset.order import BatchOrder
 from pipeline.dataset.preprocess import Preprocess
+from pipeline.dataset.reading import image_shards
+from pipeline.dataset.shards import ShardCache
 from pipeline.dataset.store import Dataset
 
 if TYPE_CHECKING:
     import torch
 
-#: Decoded images kept in memory at once, bytes.
-WINDOW_BYTES = 2 * 1024**3
-#: Batches prepared ahead of the trainer.
+#: Images that are shuffled together, bytes; twice as many may be at hand.
+WINDOW_BYTES = 256 * 1024**2
+#: Batches prepared ahead of the trainer, at least.
 PREFETCH = 3
+#: Threads that prepare batches; more only wait for memory.
+MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model is shown: tensors, images prepared for the network."""
+    """What a model is shown: tensors, images prepared for the network.
+
+    ``extra`` holds maps that the simulation knows, by name, each (B, C, H, W) float32: see
+    ``online``.
+    """
 
     image: torch.Tensor  # (B, C, H, W) float32
     label: torch.Tensor  # (B,) int64
     target: torch.Tensor  # (B, T) float32
     index: torch.Tensor  # (B,) int64
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Batches(Protocol):
+    """Where a training loop gets its batches from, stored or simulated."""
+
+    batch_size: int
+
+    @property
+    def n_images(self) -> int:
+        """Images in an epoch."""
+        ...
+
+    @property
+    def n_steps(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from ``start_step`` on."""
+        ...
 
 
 @dataclass
@@ -48,8 +80,10 @@ class BatchSource:
     dataset : Dataset
     split : str
         ``train``, ``val`` or ``test``. Train is shuffled, the others come in order.
-    preprocess : Preprocess
+    preprocess : Preprocess, optional
+        Without it images stay as they are stored.
     batch_size : int
+        Images in a batch, of all ranks together.
     seed : int
         Decides order and augmentation.
     target_names : tuple of str
@@ -62,11 +96,20 @@ class BatchSource:
         Largest shift along each axis, pixels.
     drop_last : bool
         Leave out a last batch that is not full.
+    window_bytes : int
+        Images that are shuffled together; part of what decides the order.
+    rank, n_ranks : int
+        Every ``n_ranks``-th image of each batch, from the ``rank``-th on.
+    n_threads : int, optional
+        Threads that prepare batches; by default one for each core but one.
+    pin : bool, optional
+        Put batches into page-locked memory, which a GPU copies from without waiting; by default
+        where there is a GPU.
     """
 
     dataset: Dataset
     split: str
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     batch_size: int
     seed: int
     target_names: tuple[str, ...] = ()
@@ -76,151 +119,114 @@ class BatchSource:
     max_shift: int = 0
     drop_last: bool = False
     window_bytes: int = WINDOW_BYTES
-    _cache: dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.float32]]] = field(
-        default_factory=dict, repr=False
-    )
+    rank: int = 0
+    n_ranks: int = 1
+    n_threads: int | None = None
+    pin: bool | None = None
 
     def __post_init__(self) -> None:
-        self._indices = self.dataset.indices(self.split)
+        size = self.dataset.shard_size
+        image_bytes = 4 * int(np.prod(self.dataset.image_shape))
+        self._order = BatchOrder(
+            indices=self.dataset.indices(self.split),
+            shard_size=size,
+            shards_per_window=max(1, self.window_bytes // (size * image_bytes)),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            shuffle=self.split == "train",
+            drop_last=self.drop_last,
+            rank=self.rank,
+            n_ranks=self.n_ranks,
+        )
         columns = [self.dataset.truth(name) for name in self.target_names]
         shape = (self.dataset.n_images, len(columns))
-        self._targets = np.column_stack(columns) if columns else np.empty(shape)
+        targets = np.column_stack(columns) if columns else np.empty(shape)
+        self._targets = targets.astype(np.float32)
 
     @property
     def n_images(self) -> int:
         """Images in the split."""
-        return len(self._indices)
+        return len(self._order.indices)
 
     @property
     def n_steps(self) -> int:
         """Batches in an epoch."""
-        n = self.n_images
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
-
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of ``epoch`` from ``start_step`` on, prepared in the background."""
-        return _prefetch(self._batches(epoch, start_step))
+        return self._order.n_steps
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Image numbers in the order in which ``epoch`` shows them."""
-        windows = self._windows(epoch)
-        return np.concatenate([self._window_order(w, epoch, k) for k, w in enumerate(windows)])
+        return self._order.order(epoch)
 
-    def _batches(self, epoch: int, start_step: int) -> Iterator[Batch]:
-        turn, shift = self._augmentation(epoch)
-        skip, held = start_step * self.batch_size, np.empty(0, np.int64)
-        images = np.empty((0, *self.dataset.image_shape), np.float32)
-        steps_left = self.n_steps - start_step
-        windows = self._windows(epoch)
-        for k, window in enumerate(windows):
-            order = self._window_order(window, epoch, k)
-            if skip >= len(order):
-                skip -= len(order)
-                continue
-            order, skip = order[skip:], 0
-            known, decoded = self._decode(window)
-            rows = np.searchsorted(known, order)
-            is_last = k == len(windows) - 1
-            position = 0
-            while position < len(order) and steps_left:
-                take = min(self.batch_size - len(held), len(order) - position)
-                part = slice(position, position + take)
-                held = np.concatenate([held, order[part]])
-                images = np.concatenate([images, decoded[rows[part]]])
-                position += take
-                if len(held) < self.batch_size and not (is_last and position == len(order)):
-                    break
-                yield self._batch(held, images, turn, shift)
-                held, images, steps_left = held[:0], images[:0], steps_left - 1
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of ``epoch`` from ``start_step`` on, prepared in the background."""
+        augmentation = Augmentation(
+            self.seed, epoch, self.max_shift, rotate=self.rotate, flip=self.flip
+        )
+        n_threads = self.n_threads or default_threads()
+        with ThreadPoolExecutor(1, thread_name_prefix="shards") as reader:
 
-    def _batch(
-        self,
-        index: NDArray[np.int64],
-        images: NDArray[np.float32],
-        turn: NDArray[np.int64],
-        shift: NDArray[np.int64],
-    ) -> Batch:
+            def tasks() -> Iterator[Callable[[], Batch]]:
+                for index, upcoming in self._order.batches(epoch, start_step):
+                    self._images.prefetch(upcoming, reader)
+                    yield partial(self._batch, index, augmentation)
+
+            yield from in_order(tasks(), n_threads)
+
+    def _batch(self, index: NDArray[np.int64], augmentation: Augmentation) -> Batch:
         import torch
 
+        pin = torch.cuda.is_available() if self.pin is None else self.pin
+        channels, height, width = self.dataset.image_shape
+        is_raw = self.preprocess is None and not self.augment
+        out_channels = channels if self.preprocess is None else self.preprocess.out_channels
+        tensor = torch.empty((len(index), out_channels, height, width), pin_memory=pin)
+        out = tensor.numpy()
+        images = out if is_raw else np.empty((len(index), channels, height, width), np.float32)
+        self._images.gather(index, images)
         if self.augment:
-            images = turn_images(images, turn[index])
-            images = shift_images(images, shift[index])
-        return Batch(
-            image=torch.from_numpy(np.ascontiguousarray(self.preprocess.apply(images))),
-            label=torch.from_numpy(self.dataset.labels[index].astype(np.int64)),
-            target=torch.from_numpy(self._targets[index].astype(np.float32)),
-            index=torch.from_numpy(index),
+            images = augmentation.apply(images, index)
+        if self.preprocess is not None:
+            self.preprocess.apply(images, out=out)
+        elif not is_raw:
+            out[:] = images
+        rest = (
+            torch.from_numpy(self.dataset.labels[index].astype(np.int64)),
+            torch.from_numpy(self._targets[index]),
+            torch.from_numpy(index),
         )
+        label, target, numbers = (t.pin_memory() for t in rest) if pin else rest
+        return Batch(tensor, label, target, numbers)
 
-    def _windows(self, epoch: int) -> list[tuple[int, ...]]:
-        """Shards that are in memory together, in the order in which they are used."""
-        size = self.dataset.shard_size
-        shards = np.unique(self._indices // size)
-        image_bytes = 4 * int(np.prod(self.dataset.image_shape))
-        per_window = max(1, self.window_bytes // (size * image_bytes))
-        if self.split == "train" and len(shards) > per_window:
-            shards = image_rng(self.seed, epoch, RunStream.SHUFFLE).permutation(shards)
-        return [
-            tuple(shards[i : i + per_window].tolist()) for i in range(0, len(shards), per_window)
-        ]
-
-    def _window_order(self, window: tuple[int, ...], epoch: int, k: int) -> NDArray[np.int64]:
-        inside = np.isin(self._indices // self.dataset.shard_size, window)
-        order = self._indices[inside]
-        if self.split != "train":
-            return order
-        # One child per window, so the order of a window does not depend on those before it.
-        rng = image_rng(self.seed, epoch, RunStream.SHUFFLE).spawn(k + 1)[k]
-        return rng.permutation(order)
-
-    def _decode(self, window: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Image numbers (ascending) and images of the split in a window; the last one is kept."""
-        if window in self._cache:
-            return self._cache[window]
-        self._cache.clear()
-        size, parts, numbers = self.dataset.shard_size, [], []
-        for shard in sorted(window):
-            index = self._indices[self._indices // size == shard]
-            rows = self.dataset.rows(shard)
-            parts.append(self.dataset.read_images(rows)[index - rows.start])
-            numbers.append(index)
-        self._cache[window] = np.concatenate(numbers), np.concatenate(parts)
-        return self._cache[window]
-
-    def _augmentation(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Symmetry (0..7) and shift of every image of the dataset in this epoch."""
-        rng = image_rng(self.seed, epoch, RunStream.AUGMENT)
-        n = self.dataset.n_images
-        turn = rng.integers(0, 8, n)
-        turn = turn % 4 * self.rotate + turn // 4 * 4 * self.flip
-        return turn, rng.integers(-self.max_shift, self.max_shift + 1, (n, 2))
+    @cached_property
+    def _images(self) -> ShardCache:
+        return image_shards(self.dataset, 2 * self.window_bytes)
 
 
-def turn_images(images: NDArray[np.float32], turn: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Apply symmetry ``turn`` of the square: ``turn % 4`` quarter turns, then from 4 on a flip."""
-    out = np.empty_like(images)
-    for code in np.unique(turn):
-        chosen = turn == code
-        turned = np.rot90(images[chosen], code % 4, axes=(-2, -1))
-        out[chosen] = turned[..., ::-1] if code >= 4 else turned
-    return out
+def default_threads() -> int:
+    """Threads that prepare batches: the cores of this process but one, at most ``MAX_THREADS``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MAX_THREADS, (cores or 1) - 1))
 
 
-def shift_images(images: NDArray[np.float32], shift: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Move each image by whole pixels (y, x); what leaves on one side comes back on the other."""
-    if not shift.any():
-        return images
-    out = np.empty_like(images)
-    for move in np.unique(shift, axis=0):
-        chosen = (shift == move).all(axis=1)
-        out[chosen] = np.roll(images[chosen], tuple(move), axis=(-2, -1))
-    return out
+def in_order[Result](tasks: Iterator[Callable[[], Result]], n_threads: int) -> Iterator[Result]:
+    """Run tasks in threads, a few ahead of the consumer; results come in order, errors with them.
 
-
-def _prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Run an iterator in a thread, a few items ahead; its errors surface where it is consumed."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = deque(pool.submit(next, batches, None) for _ in range(PREFETCH))
-        while (batch := ahead.popleft().result()) is not None:
-            ahead.append(pool.submit(next, batches, None))
-            yield batch
+    Parameters
+    ----------
+    tasks : iterator of callables
+        Advanced by the consumer's own thread.
+    n_threads : int
+    """
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="batches")
+    ahead: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            ahead.append(pool.submit(task))
+            if len(ahead) >= n_threads + PREFETCH:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
+        pool.shutdown(wait=True)

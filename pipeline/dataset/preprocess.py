@@ -6,7 +6,7 @@ first form is blind to any affine change of units, which is what FITS files from
 need. Nothing is ever scaled by an image's own maximum: that would mix flux into every pixel.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,9 @@ class Preprocess(StrictModel):
         """Number of channels the network sees."""
         return len(self.bands) * len(self.stretch)
 
-    def apply(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def apply(
+        self, images: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Prepare images for the network.
 
         Parameters
@@ -70,26 +72,32 @@ class Preprocess(StrictModel):
         images : NDArray, shape (B, C, H, W)
             Finite, at the checkpoint's pixel scale and size, in any linear unit for
             ``normalise: noise``, in electron/s for ``fixed``.
+        out : NDArray of float32, shape (B, C * n_stretches, H, W), optional
+            Where to put the result.
 
         Returns
         -------
         NDArray of float32, shape (B, C * n_stretches, H, W)
         """
         x = self.stretched(images)
-        offset = np.asarray(self.offset, np.float32)[:, None, None]
-        scale = np.asarray(self.scale, np.float32)[:, None, None]
-        standard = ((x - offset) / scale).astype(np.float32)
-        return np.clip(standard, np.float32(-self.clip), np.float32(self.clip))
+        out = x if out is None else out
+        np.subtract(x, np.asarray(self.offset, np.float32)[:, None, None], out=out)
+        out /= np.asarray(self.scale, np.float32)[:, None, None]
+        limit = np.float32(self.clip)
+        return np.clip(out, -limit, limit, out=out)
 
-    def stretched(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def stretched(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Images in units of sigma after each stretch, before the per-channel constants."""
         if self.normalise == "noise":
             background, sigma = border_statistics(images)
         else:
             background = np.asarray(self.background)[None, :, None, None]
             sigma = np.asarray(self.sigma)[None, :, None, None]
-        x = ((images - background) / sigma).astype(np.float32)
-        return np.concatenate([_stretch(x, s, self.softening) for s in self.stretch], axis=1)
+        x = np.empty(images.shape, np.float32)
+        np.subtract(images, background, out=x, casting="same_kind")  # in float64, bit by bit
+        np.divide(x, sigma, out=x, casting="same_kind")
+        parts = [_stretch(x, s, self.softening) for s in self.stretch]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def fit_preprocess(dataset: Dataset, config: PreprocessConfig) -> Preprocess:
@@ -116,7 +124,7 @@ def fit_preprocess(dataset: Dataset, config: PreprocessConfig) -> Preprocess:
 
 
 def border_statistics(
-    images: NDArray[np.float32],
+    images: NDArray[np.floating[Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Background and noise of each image and band, from its border.
 
@@ -127,29 +135,48 @@ def border_statistics(
     -------
     background, sigma : NDArray, shape (B, C, 1, 1)
     """
-    size = images.shape[-1]
-    width = max(2, round(size * BORDER_FRACTION))
-    inner = np.zeros(images.shape[-2:], bool)
-    inner[width:-width, width:-width] = True
-    border = images[..., ~inner].astype(np.float64)
-    background = np.median(border, axis=-1)[..., None, None]
-    deviation = np.abs(border - background[..., 0])
-    spread = np.ptp(images, axis=(-2, -1)).astype(np.float64)[..., None, None]
-    sigma = MAD_TO_SIGMA * np.median(deviation, axis=-1)[..., None, None]
+    border = _border(images)
+    background = _median(border)
+    deviation = np.empty_like(border)
+    np.subtract(border, background, out=deviation, casting="same_kind")
+    spread = np.ptp(images, axis=(-2, -1)).astype(np.float64)[..., None]
+    sigma = MAD_TO_SIGMA * _median(np.abs(deviation, out=deviation))
     floor = np.where(spread > 0, SIGMA_FLOOR * spread, 1.0)
-    return background, np.maximum(sigma, floor)
+    return background[..., None], np.maximum(sigma, floor)[..., None]
+
+
+def _border(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Pixels of the border of each image, shape (B, C, n)."""
+    width = max(2, round(images.shape[-1] * BORDER_FRACTION))
+    if 2 * width >= min(images.shape[-2:]):
+        return images.reshape(*images.shape[:2], -1)
+    inner = images[..., width:-width, :]
+    sides = (
+        images[..., :width, :], images[..., -width:, :], inner[..., :width], inner[..., -width:],
+    )  # fmt: skip
+    return np.concatenate([side.reshape(*images.shape[:2], -1) for side in sides], axis=-1)
+
+
+def _median(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Median over the last axis, which stays with length 1; NaN if a value is NaN."""
+    # numpy sorts with vector instructions, ten times faster than it partitions for two places.
+    ordered, n = np.sort(values, axis=-1), values.shape[-1]
+    ends = ordered[..., [(n - 1) // 2, n // 2]].astype(np.float64)
+    return np.where(np.isnan(ordered[..., -1:]), np.nan, ends.mean(axis=-1, keepdims=True))
 
 
 def _stretch(x: NDArray[np.float32], kind: Stretch, softening: float) -> NDArray[np.float32]:
     """Compress the bright end; odd functions, linear near zero."""
     if kind == "linear":
         return x
-    t = np.asarray(x / np.float32(softening), np.float32)
+    t = x / np.float32(softening)
     if kind == "asinh":
-        return np.asarray(np.arcsinh(t), np.float32)
-    if kind == "sqrt":
-        return np.asarray(np.sign(t) * (np.sqrt(1.0 + np.abs(t)) - 1.0), np.float32)
-    return np.asarray(np.sign(t) * np.log1p(np.abs(t)), np.float32)
+        np.arcsinh(t, out=t)
+        return t
+    size = np.abs(t)
+    bent = np.sqrt(1.0 + size) - np.float32(1.0) if kind == "sqrt" else np.log1p(size, out=size)
+    np.copysign(bent, t, out=t)
+    return t
 
 
 def _train_sample(dataset: Dataset) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ data.simulation                # the DatasetConfig that made it, or None (import
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from pipeline.core.config import validate
 from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetIntegrityError
 from pipeline.dataset.config import DatasetConfig
-from pipeline.dataset.layout import TRUTH, StoreSpec, shard_digest
+from pipeline.dataset.layout import TRUTH, ArraySpec, StoreSpec, shard_digest
+from pipeline.dataset.reading import AT_HAND_BYTES, image_shards, read_column, read_images
+from pipeline.dataset.shards import ShardCache
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.zarr_files import array_of, open_group, read_rows, stored_spec
 from pipeline.physics.components import TruthColumn
@@ -70,13 +72,13 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Bands, rows, columns."""
-        bands, rows, columns = self._array("images").shape[1:]
+        bands, rows, columns = self._images.item_shape
         return bands, rows, columns
 
     @property
     def unit(self) -> str:
         """Unit of the images."""
-        return str(self._array("images").attrs["unit"])
+        return str(self._images.attributes["unit"])
 
     @property
     def description(self) -> str:
@@ -125,12 +127,12 @@ class Dataset:
     @cached_property
     def labels(self) -> NDArray[np.int16]:
         """Class index of each image, shape (N,)."""
-        return np.asarray(self._array("label")[:])
+        return read_column(self, "label")
 
     @cached_property
     def split(self) -> NDArray[np.int8]:
         """0 train, 1 val, 2 test, shape (N,)."""
-        return np.asarray(self._array("split")[:])
+        return read_column(self, "split")
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Image numbers of one split, ascending.
@@ -149,9 +151,16 @@ class Dataset:
         return self.spec.rows(shard)
 
     def read_images(self, indices: NDArray[np.int64] | slice) -> NDArray[np.float32]:
-        """Images (B, C, H, W) in ``unit``; slices are much faster than scattered numbers."""
-        images = self._array("images")
-        return np.asarray(images[indices] if isinstance(indices, slice) else images.oindex[indices])
+        """Images (B, C, H, W) in ``unit``, in the order asked for.
+
+        Raises
+        ------
+        DatasetError
+            If there is no image of such a number.
+        DatasetIntegrityError
+            If its shard is missing or damaged.
+        """
+        return read_images(self, self._shards, indices)
 
     def truth(self, name: str) -> NDArray[np.float64]:
         """One truth column, shape (N,); NaN where a class has no such value.
@@ -164,7 +173,7 @@ class Dataset:
         known = self.truth_info()
         if name not in known:
             raise DatasetError(f"{self.path}: no truth column {name!r}; known: {', '.join(known)}")
-        return np.asarray(self._array(TRUTH + name)[:])
+        return read_column(self, TRUTH + name)
 
     def truth_info(self) -> dict[str, TruthColumn]:
         """Unit and description of each truth column."""
@@ -183,7 +192,23 @@ class Dataset:
     @cached_property
     def digests(self) -> NDArray[np.uint8]:
         """Digest of each shard, shape (n_shards, 32)."""
-        return np.asarray(self._array("shard_digest")[:])
+        return np.asarray(self.zarr_array("shard_digest")[:])
+
+    def zarr_array(self, name: str) -> zarr.Array[Any]:
+        """One array, as zarr reads it."""
+        return array_of(self._group, name)
+
+    @cached_property
+    def _images(self) -> ArraySpec:
+        return next(array for array in self.spec.arrays if array.name == "images")
+
+    @cached_property
+    def _shards(self) -> ShardCache:
+        return image_shards(self, AT_HAND_BYTES)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is open stays here: another process opens its own.
+        return Dataset, tuple(getattr(self, f.name) for f in fields(self))
 
     @cached_property
     def _group(self) -> zarr.Group:
@@ -192,9 +217,6 @@ class Dataset:
     @cached_property
     def _arrays(self) -> dict[str, zarr.Array[Any]]:
         return {a.name: array_of(self._group, a.name) for a in self.spec.arrays}
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        return array_of(self._group, name)
 
 
 def open_dataset(path: str | Path) -> Dataset:

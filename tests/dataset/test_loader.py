@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import DatasetError
-from pipeline.dataset.loader import BatchSource, shift_images, turn_images
+from pipeline.dataset.augment import Augmentation, shift_images, turn_images
+from pipeline.dataset.loader import PREFETCH, BatchSource, in_order
 from pipeline.dataset.preprocess import Preprocess, PreprocessConfig, fit_preprocess
 from pipeline.dataset.store import Dataset
 
@@ -37,7 +38,9 @@ def test_every_image_of_the_split_comes_once(tiny, preprocess, split, window_byt
 @pytest.mark.parametrize("window_bytes", [ONE_SHARD, 2**30])
 def test_restart_in_mid_epoch_gives_the_rest(tiny, preprocess, window_bytes) -> None:
     def fresh() -> BatchSource:
-        return source(tiny, preprocess, window_bytes=window_bytes, augment=True, max_shift=2)
+        return source(
+            tiny, preprocess, window_bytes=window_bytes, augment=True, max_shift=2, n_threads=2
+        )
 
     whole = list(fresh().epoch(4))
     for step in range(len(whole)):
@@ -89,3 +92,84 @@ def test_shift_moves_rows_then_columns() -> None:
     moved = shift_images(image, np.array([[0, 0], [1, -1]]))
     assert moved[0, 0, 1, 1] == 1.0
     assert moved[1, 0, 2, 0] == 1.0
+
+
+def test_augmentation_belongs_to_the_image_not_to_its_batch(tiny, preprocess) -> None:
+    options = {"augment": True, "max_shift": 2, "split": "val"}
+    small = source(tiny, preprocess, batch_size=1, **options)
+    alone = {int(b.index[0]): b.image[0] for b in small.epoch(2)}
+    for batch in source(tiny, preprocess, batch_size=5, **options).epoch(2):
+        for index, image in zip(batch.index.tolist(), batch.image, strict=True):
+            assert torch.equal(image, alone[index])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "codes"),
+    [
+        ({}, {0, 1, 2, 3, 4, 5, 6, 7}),
+        ({"flip": False}, {0, 1, 2, 3}),
+        ({"rotate": False}, {0, 4}),
+        ({"rotate": False, "flip": False}, {0}),
+    ],
+)
+def test_symmetries_and_shifts_are_drawn_evenly(allowed, codes) -> None:
+    n = 40_000
+    turn, shift = Augmentation(seed=1, epoch=2, max_shift=2, **allowed).draw(np.arange(n))
+    counts = np.bincount(turn, minlength=8)[sorted(codes)]
+    assert set(np.unique(turn)) == codes
+    expected = n / len(codes)
+    assert np.abs(counts - expected).max() <= 5 * np.sqrt(expected)
+    for axis in shift.T:
+        assert np.abs(np.bincount(axis + 2) - n / 5).max() < 5 * np.sqrt(n / 5)
+    assert abs(np.corrcoef(shift.T)[0, 1]) < 5 / np.sqrt(n)
+    other, _ = Augmentation(seed=1, epoch=3, max_shift=2, **allowed).draw(np.arange(n))
+    assert len(codes) == 1 or 0 < np.mean(other == turn) < 1
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_ranks_together_see_the_batches_of_one(tiny, preprocess, n_ranks: int) -> None:
+    options = {"augment": True, "max_shift": 1, "window_bytes": ONE_SHARD}
+    alone = list(source(tiny, preprocess, **options).epoch(1))
+    ranks = [
+        list(source(tiny, preprocess, rank=r, n_ranks=n_ranks, **options).epoch(1))
+        for r in range(n_ranks)
+    ]
+    for step, batch in enumerate(alone):
+        for r, batches in enumerate(ranks):
+            if step < len(batches):
+                assert torch.equal(batches[step].image, batch.image[r::n_ranks])
+
+
+def test_without_preprocessing_images_come_as_stored(tiny) -> None:
+    for batch in source(tiny, None, "val").epoch(0):
+        np.testing.assert_array_equal(batch.image, tiny.read_images(batch.index.numpy()))
+
+
+def test_memory_is_bounded_by_two_windows(tiny, preprocess) -> None:
+    batches = source(tiny, preprocess, window_bytes=ONE_SHARD, batch_size=3)
+    for _ in batches.epoch(0):
+        assert batches._images.held_bytes <= 2 * ONE_SHARD
+
+
+def test_work_is_done_ahead_but_not_far_and_in_order() -> None:
+    done: list[int] = []
+
+    def tasks():
+        for k in range(40):
+            yield lambda k=k: done.append(k) or k
+
+    results = in_order(tasks(), n_threads=2)
+    assert next(results) == 0
+    assert len(done) <= 2 + PREFETCH
+    assert list(results) == list(range(1, 40))
+    assert sorted(done) == list(range(40))
+
+
+def test_an_error_in_the_background_surfaces_where_batches_are_used() -> None:
+    def fail() -> int:
+        raise DatasetError("shard 3 is gone")
+
+    results = in_order(iter([lambda: 1, fail, lambda: 2]), n_threads=1)
+    assert next(results) == 1
+    with pytest.raises(DatasetError, match="shard 3"):
+        next(results)

@@ -1,0 +1,72 @@
+"""Values of a dataset's arrays, by the quickest way that its storage allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import DatasetError
+from pipeline.dataset.raw import RawArray, raw_array
+from pipeline.dataset.shards import ShardCache
+
+if TYPE_CHECKING:
+    from pipeline.dataset.store import Dataset
+
+#: Shards kept at hand for images asked for by number, bytes.
+AT_HAND_BYTES = 256 * 1024**2
+
+
+def raw_of(dataset: Dataset, name: str) -> RawArray | None:
+    """Reader of an array's own bytes; None if it is remote, compressed or otherwise for zarr."""
+    return raw_array(dataset.path / name) if isinstance(dataset.path, Path) else None
+
+
+def read_column(dataset: Dataset, name: str) -> NDArray[Any]:
+    """Every value of one array with a value for each image."""
+    raw = raw_of(dataset, name)
+    return np.asarray(dataset.zarr_array(name)[:]) if raw is None else raw.read()
+
+
+def image_shards(dataset: Dataset, max_bytes: int, name: str = "images") -> ShardCache:
+    """Shards of an array of images: mapped where they can be, else decoded by zarr.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    max_bytes : int
+        Shards held at once.
+    name : str
+    """
+    raw = raw_of(dataset, name)
+    if raw is not None:
+        return ShardCache(lambda k: raw.shard(k, whole=True), raw.shard_size, max_bytes)
+    array = dataset.zarr_array(name)
+    return ShardCache(lambda k: np.asarray(array[dataset.rows(k)]), dataset.shard_size, max_bytes)
+
+
+def read_images(
+    dataset: Dataset, shards: ShardCache, indices: NDArray[np.int64] | slice
+) -> NDArray[np.float32]:
+    """Images by number, in the order asked for.
+
+    Raises
+    ------
+    DatasetError
+        If there is no image of such a number.
+    """
+    n = dataset.n_images
+    if isinstance(indices, slice):
+        index = np.arange(n)[indices]
+    else:
+        index = np.asarray(indices, np.int64)
+        if len(index) and not -n <= index.min() <= index.max() < n:
+            raise DatasetError(
+                f"{dataset.path}: no image {int(index[np.argmax(np.abs(index))])}; there are {n}"
+            )
+        index = index % n
+    out = np.empty((len(index), *dataset.image_shape), np.float32)
+    shards.gather(index, out)
+    return out
