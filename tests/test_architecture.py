@@ -23,6 +23,7 @@ RANKS = {
     "inference": 6,
     "report": 7,
     "benchmark": 7,
+    "exchange": 7,
     "workflow": 8,
     "cli": 9,
     "flows": 10,
