@@ -57,6 +57,13 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense preview demo\ndeeplense preview mine.yaml --out mine.png --n 8",
     ),
     Command(
+        "import",
+        "pipeline.cli.import_images:import_images",
+        "Make a dataset of images that exist: .npy folders, stacks, archives, FITS.",
+        "deeplense import Model_II/ --out model_ii.zarr --pixel-scale 0.05\n"
+        "deeplense import cutouts/ --labels cutouts.csv --out cutouts.zarr",
+    ),
+    Command(
         "audit",
         "pipeline.cli.audit:audit",
         "Check a dataset: digests, structure, a second engine, and what leaks the class.",

@@ -1,6 +1,5 @@
 """Audit of the pixels: finite, none twice, and the same again when simulated again."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from pipeline.core.errors import EngineError, MissingExtraError
 from pipeline.core.provenance import package_versions
 from pipeline.dataset.audit_result import FAILED, NOT_JUDGED, PASSED, Check
 from pipeline.dataset.config import DatasetConfig
+from pipeline.dataset.duplicates import DIGEST_BYTES, image_digests, same_pixels
 from pipeline.dataset.generate import record
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset
@@ -73,16 +73,14 @@ def examine_pixels(
     """
     broken: list[int] = []
     index = np.concatenate([np.arange(b.start, b.stop) for b in blocks])
-    digests = np.empty((len(index), 16), np.uint8)
+    digests = np.empty((len(index), DIGEST_BYTES), np.uint8)
     row = 0
     for block in blocks:
         images = dataset.read_images(block)
         good = np.isfinite(images).all(axis=(1, 2, 3))
         broken += (block.start + np.flatnonzero(~good)).tolist()
-        for image in images:
-            digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16)
-            digests[row] = np.frombuffer(digest.digest(), np.uint8)
-            row += 1
+        digests[row : row + len(images)] = image_digests(images)
+        row += len(images)
         advance(len(images))
     finite = Check("finite", PASSED, f"every pixel of {len(index)} images")
     if broken:
@@ -93,8 +91,8 @@ def examine_pixels(
 def _duplicates(
     index: NDArray[np.int64], digests: NDArray[np.uint8], split: NDArray[np.int8]
 ) -> Check:
-    keys = digests.view("V16").ravel()
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    inverse = same_pixels(digests)
+    counts = np.bincount(inverse)
     twice = np.flatnonzero(counts > 1)
     if not len(twice):
         return Check("duplicates", PASSED, f"{len(index)} images, all different")

@@ -6,6 +6,8 @@ and making a dataset longer moves no image from one split to another. Where sour
 galaxies, the number of the galaxy takes the counter's place: one galaxy never lies in two splits.
 """
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,13 @@ SPLITS = ("train", "val", "test")
 
 #: Column of the truth that numbers real source galaxies, where there are any.
 GALAXY = "source_stamp"
+
+#: Names that folders and tables of other people give the splits.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 
@@ -44,4 +53,33 @@ def split_codes(
     """
     counter = index // n_classes if galaxy is None else galaxy
     position = ((counter + 0.5) * _GOLDEN) % 1.0
+    return np.searchsorted([train, train + val], position, side="right").astype(np.int8)
+
+
+def content_split_codes(
+    digests: NDArray[np.uint8], train: float, val: float, seed: int = 0
+) -> NDArray[np.int8]:
+    """Split of each image as a function of its pixels alone.
+
+    Equal images share a split, in whatever dataset they turn up; adding images moves none.
+
+    Parameters
+    ----------
+    digests : NDArray of uint8, shape (n, m)
+        Hash of each image's pixels.
+    train, val : float
+        Fractions; the rest is test.
+    seed : int
+        Another seed, another division.
+
+    Returns
+    -------
+    NDArray of int8, shape (n,)
+        0 train, 1 val, 2 test.
+    """
+    salt = seed.to_bytes(8, "little")
+    words = b"".join(
+        hashlib.blake2b(digest.tobytes(), digest_size=8, salt=salt).digest() for digest in digests
+    )
+    position = np.frombuffer(words, "<u8") / 2.0**64
     return np.searchsorted([train, train + val], position, side="right").astype(np.int8)
