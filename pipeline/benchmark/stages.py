@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.generate import make_shard, record, simulation_spec
+from pipeline.dataset.layout import COUNT, OFFSET
 from pipeline.dataset.writer import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 from pipeline.physics.scene import Scene, draw_scene
@@ -109,8 +110,12 @@ def _write(preset: str, engine: Engine, n_images: int) -> float:
     config = load_dataset_config(preset, changes)
     with tempfile.TemporaryDirectory() as folder:
         store = ShardStore.prepare(Path(folder) / "bench.zarr", simulation_spec(config))
+        arrays = [a for a in store.spec.arrays if a.name != OFFSET]  # the store fills it in
+        plain, ragged = [a for a in arrays if not a.ragged], [a for a in arrays if a.ragged]
         few = make_shard(config, engine, slice(0, n_images), lambda n=1, *, note="": None)
-        many = {name: np.resize(v, (_N_SHARD, *v.shape[1:])) for name, v in few.items()}
+        many = {a.name: np.resize(few[a.name], a.shape(_N_SHARD)) for a in plain}
+        n_rows = int(many[COUNT].sum())
+        many |= {a.name: np.resize(few[a.name], a.shape(n_rows)) for a in ragged}
         return _best(lambda: store.write(0, many)) * n_images / _N_SHARD
 
 

@@ -8,28 +8,41 @@ from cyclopts import Parameter
 
 from pipeline.cli.options import Json, Overrides, Workers
 from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, Result
+from pipeline.core.errors import ConfigError
 
 
 def simulate(
-    preset: str,
+    preset: str | None = None,
     /,
     *,
-    out: Annotated[Path, Parameter(help="Folder NAME.zarr to write or to complete.")],
+    out: Annotated[Path | None, Parameter(help="Folder NAME.zarr to write or to complete.")] = None,
     images: Annotated[int | None, Parameter(help="Number of images.")] = None,
     seed: Annotated[int | None, Parameter(help="Seed of all random numbers.")] = None,
     engine: Annotated[str | None, Parameter(help="What renders the images.")] = None,
     set_: Overrides = (),
     workers: Workers = None,
     audit: Annotated[bool, Parameter(help="Check what was made, in a few seconds.")] = True,
+    rebuild: Annotated[
+        Path | None, Parameter(help="Render one image of this dataset again; needs --index.")
+    ] = None,
+    index: Annotated[int | None, Parameter(help="Number of the image to rebuild.")] = None,
     json: Json = False,
 ) -> Result:
-    """Make a dataset, or complete one that was interrupted.
+    """Make a dataset, or complete one that was interrupted; or rebuild one of its images.
 
     Parameters
     ----------
     preset
         Name of a preset (see: deeplense presets), or a YAML file.
     """
+    if rebuild is not None:
+        if index is None or preset is not None:
+            raise ConfigError("--rebuild DATA.zarr needs --index, and takes no preset")
+        return _rebuild(rebuild, index, engine, out)
+    if preset is None or out is None:
+        raise ConfigError(
+            "a preset and --out are needed, e.g. deeplense simulate demo --out d.zarr"
+        )
     from pipeline.workflow.steps import simulate as step
 
     summary = step(
@@ -48,3 +61,13 @@ def simulate(
         text += f"\n{found.short_text()}"
     data = {**asdict(summary), "audit": None if found is None else found.to_json()}
     return Result(data, text, EXIT_FAILED if found is not None and found.is_broken else EXIT_DONE)
+
+
+def _rebuild(data: Path, index: int, engine: str | None, out: Path | None) -> Result:
+    from pipeline.dataset.rebuild import rebuild, write_rebuilt
+
+    found = rebuild(data, index, engine=engine)
+    if out is not None:
+        write_rebuilt(found, out)
+    code = EXIT_DONE if found.is_sound else EXIT_FAILED
+    return Result({**found.to_json(), "out": out}, found.text(), code)

@@ -56,6 +56,8 @@ class DatasetConfig(StrictModel):
     splits: Splits = Splits()
     #: Images whose detectability is stored: a fixed 2 % of each class and the test split, or all.
     detectability: Literal["none", "subset", "all"] = "none"
+    #: Arrays to keep beside the images: the noise-free ones, and the variance of each pixel.
+    keep: tuple[Literal["noiseless", "variance"], ...] = ()
     leak_exemptions: dict[str, str] = Field(default_factory=dict)  # class -> why set B may tell it
     scenes: SceneConfig
 

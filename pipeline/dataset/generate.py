@@ -21,15 +21,22 @@ from pipeline.core.files import atomic_write, require_writable_parent
 from pipeline.core.logs import Advance, get_logger, progress
 from pipeline.core.provenance import package_versions
 from pipeline.core.seeding import Stream, image_rng
+from pipeline.dataset.components import component_arrays, encode
 from pipeline.dataset.config import NOT_HASHED, DatasetConfig
 from pipeline.dataset.detectability import dataset_columns, truth_values
-from pipeline.dataset.layout import TRUTH, StoreSpec, describe, image_arrays
+from pipeline.dataset.layout import TRUTH, ArraySpec, StoreSpec, describe, image_arrays
 from pipeline.dataset.splits import GALAXY, split_codes
 from pipeline.dataset.writer import write_store
 from pipeline.engines.base import Engine
-from pipeline.physics.detector import expose
+from pipeline.physics.detector import expose, variance
 from pipeline.physics.lens_light import light_rate
 from pipeline.physics.scene import Scene, draw_scene
+
+#: Arrays that ``keep`` asks for: unit and meaning.
+KEPT = {
+    "noiseless": ("electron/s", "the image before it is exposed"),
+    "variance": ("(electron/s)^2", "variance of each pixel of the exposure"),
+}
 
 _logger = get_logger("simulate")
 
@@ -111,8 +118,14 @@ def simulate_dataset(
 def simulation_spec(config: DatasetConfig) -> StoreSpec:
     """What the dataset of a configuration looks like on disk."""
     image = (len(config.bands), config.n_pix, config.n_pix)
+    kept = [
+        ArraySpec(name, image, "<f4", np.nan, {"unit": unit, "description": what})
+        for name, (unit, what) in KEPT.items()
+        if name in config.keep
+    ]
+    plain = image_arrays(config.class_names, image, dataset_columns(config))
     return StoreSpec(
-        arrays=image_arrays(config.class_names, image, dataset_columns(config)),
+        arrays=(*plain, *kept, *component_arrays(config.bands)),
         n_images=config.n_images,
         shard_size=config.shard_size,
         attributes={
@@ -135,16 +148,25 @@ def make_shard(
     columns = list(dataset_columns(config))
     images = np.empty((len(index), len(config.bands), config.n_pix, config.n_pix), np.float32)
     truth = np.empty((len(columns), len(index)))
+    kept: dict[str, NDArray[Any]] = {name: np.empty_like(images) for name in config.keep}
+    parts = []
     for first in range(0, len(index), engine.batch):
         part = slice(first, min(first + engine.batch, len(index)))
         scenes = [draw_scene(config.scenes, config.seed, int(i)) for i in index[part]]
-        images[part] = observe(config, engine, scenes)
+        noiseless = engine.render(scenes, config.grid, config.instruments)
+        images[part] = record(config, noiseless, scenes)
+        if "noiseless" in kept:
+            kept["noiseless"][part] = noiseless
+        if "variance" in kept:
+            kept["variance"][part] = variances(config, noiseless, scenes)
+        parts.append(encode(scenes, len(config.bands)))
         split[part] = _split(config, index[part], scenes)
         truth[:, part] = truth_values(config, scenes, split[part])
         advance(len(scenes))
     values: dict[str, NDArray[Any]] = {"images": images, "label": labels, "split": split}
     values.update({TRUTH + name: truth[j] for j, name in enumerate(columns)})
-    return values
+    values.update({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return {**values, **kept}
 
 
 def _split(
@@ -174,6 +196,16 @@ def record(
             )
             for image, scene in zip(noiseless, scenes, strict=True)
         ]
+    )
+
+
+def variances(
+    config: DatasetConfig, noiseless: NDArray[np.float64], scenes: list[Scene]
+) -> NDArray[np.float64]:
+    """Variance (B, C, H, W), (electron/s)^2, of each pixel of the exposures of ``scenes``."""
+    pairs = zip(noiseless, scenes, strict=True)
+    return np.stack(
+        [variance(image, config.instruments, subtracted_rate(config, s)) for image, s in pairs]
     )
 
 

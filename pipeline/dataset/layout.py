@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DatasetError
 from pipeline.dataset.splits import SPLITS
 from pipeline.physics.components import TruthColumn
 
@@ -22,21 +23,29 @@ INNER_CHUNK = 16
 DIGEST_BYTES = 32
 #: Group of the columns of the truth.
 TRUTH = "truth/"
+#: First row and number of rows of each image in the ragged arrays.
+OFFSET, COUNT = "components/offset", "components/count"
+#: Room for so many rows an image in the ragged arrays: shards share no file, and what is not used
+#: takes no space.
+ROWS_PER_IMAGE = 16384
+#: Inner chunks of a shard of a ragged array.
+RAGGED_CHUNKS = 2048
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of the dataset; axis 0 counts images."""
+    """One array of the dataset; axis 0 counts images, or of a ragged one the rows of all images."""
 
     name: str
     item_shape: tuple[int, ...]
     dtype: str
     fill: float
     attributes: dict[str, Any] = field(default_factory=dict)  # Any: JSON
+    ragged: bool = False
 
-    def shape(self, n_images: int) -> tuple[int, ...]:
-        """Shape for ``n_images`` images."""
-        return (n_images, *self.item_shape)
+    def shape(self, n: int) -> tuple[int, ...]:
+        """Shape for ``n`` images or rows."""
+        return (n, *self.item_shape)
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,43 @@ class StoreSpec:
         """Image numbers of one shard."""
         first = shard * self.shard_size
         return slice(first, min(first + self.shard_size, self.n_images))
+
+    @property
+    def capacity(self) -> int:
+        """Room for rows of a shard in the ragged arrays."""
+        return self.shard_size * ROWS_PER_IMAGE
+
+    def length(self, array: ArraySpec) -> int:
+        """Length of axis 0."""
+        return self.n_shards * self.capacity if array.ragged else self.n_images
+
+    def with_offsets(
+        self, shard: int, values: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """Values of a shard with the offset of each image's rows, which its place decides.
+
+        Raises
+        ------
+        DatasetError
+            If a ragged array has another number of rows than the counts say, or too many.
+        """
+        ragged = [a.name for a in self.arrays if a.ragged]
+        if not ragged:
+            return dict(values)
+        count = values[COUNT].astype(np.int64)
+        n_rows = int(count.sum())
+        for name in ragged:
+            if len(values[name]) != n_rows:
+                raise DatasetError(
+                    f"shard {shard}: {name} has {len(values[name])} rows, {COUNT} says {n_rows}"
+                )
+        if n_rows > self.capacity:
+            raise DatasetError(
+                f"shard {shard}: {n_rows} components are more than the {self.capacity} there is "
+                f"room for ({ROWS_PER_IMAGE} an image)"
+            )
+        offset = shard * self.capacity + np.cumsum(count) - count
+        return {**values, OFFSET: offset}
 
 
 def describe(

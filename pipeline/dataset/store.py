@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from pipeline.core.config import validate
 from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetIntegrityError
 from pipeline.dataset.config import DatasetConfig
-from pipeline.dataset.layout import TRUTH, ArraySpec, StoreSpec, shard_digest
+from pipeline.dataset.layout import COUNT, OFFSET, TRUTH, ArraySpec, StoreSpec, shard_digest
 from pipeline.dataset.reading import AT_HAND_BYTES, image_shards, read_column, read_images
 from pipeline.dataset.shards import ShardCache
 from pipeline.dataset.splits import SPLITS
-from pipeline.dataset.zarr_files import array_of, open_group, read_rows, stored_spec
+from pipeline.dataset.zarr_files import array_of, open_group, read_regions, stored_spec
 from pipeline.physics.components import TruthColumn
 
 if TYPE_CHECKING:
@@ -186,8 +186,36 @@ class Dataset:
         }
 
     def read_shard(self, shard: int) -> dict[str, NDArray[Any]]:
-        """Values of every array of one shard, by name."""
-        return read_rows(self._arrays, self.rows(shard))
+        """Values of every array of one shard, by name; of the ragged ones all its rows."""
+        plain = [a.name for a in self.spec.arrays if not a.ragged]
+        values = read_regions(self._arrays, dict.fromkeys(plain, self.rows(shard)))
+        ragged = [a.name for a in self.spec.arrays if a.ragged]
+        if ragged:
+            first = shard * self.spec.capacity
+            n_rows = min(int(np.maximum(values[COUNT], 0).sum(dtype=np.int64)), self.spec.capacity)
+            values |= read_regions(
+                self._arrays, dict.fromkeys(ragged, slice(first, first + n_rows))
+            )
+        return {a.name: values[a.name] for a in self.spec.arrays}
+
+    def read_components(self, index: int) -> dict[str, NDArray[Any]]:
+        """Rows of one image of every ragged array, by name (``components`` says what they are)."""
+        where = read_regions(self._arrays, dict.fromkeys((OFFSET, COUNT), slice(index, index + 1)))
+        first, n_rows = int(where[OFFSET][0]), int(where[COUNT][0])
+        ragged = [a.name for a in self.spec.arrays if a.ragged]
+        return read_regions(self._arrays, dict.fromkeys(ragged, slice(first, first + n_rows)))
+
+    def read(self, name: str, rows: slice) -> NDArray[Any]:
+        """Rows of any array, e.g. ``noiseless`` or ``variance`` where they were kept.
+
+        Raises
+        ------
+        DatasetError
+            Naming the arrays there are.
+        """
+        if name not in self._arrays:
+            raise DatasetError(f"{self.path}: no array {name!r}; known: {', '.join(self._arrays)}")
+        return np.asarray(self._arrays[name][rows])
 
     @cached_property
     def digests(self) -> NDArray[np.uint8]:

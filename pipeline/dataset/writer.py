@@ -26,7 +26,7 @@ from pipeline.core.files import PARTIAL, atomic_folder
 from pipeline.core.provenance import package_versions, sha256_hex
 from pipeline.dataset import lock
 from pipeline.dataset.layout import DIGEST_BYTES, StoreSpec, shard_digest
-from pipeline.dataset.zarr_files import array_of, create, open_group, read_attributes, write_rows
+from pipeline.dataset.zarr_files import array_of, create, open_group, read_attributes, write_regions
 
 if TYPE_CHECKING:
     import zarr
@@ -86,16 +86,22 @@ class ShardStore:
         ----------
         shard : int
         values : mapping
-            Of every array of the spec, by name, for the images :meth:`rows` of the shard.
+            Of every array of the spec, by name, for the images :meth:`rows` of the shard; of the
+            ragged ones the rows of these images in order. Offsets are filled in.
 
         Raises
         ------
         OutputError
             If the disk is full or read-only; the shard then still counts as missing.
         """
-        rows = self.rows(shard)
+        values = self.spec.with_offsets(shard, values)
+        first = shard * self.spec.capacity
+        regions = {
+            a.name: slice(first, first + len(values[a.name])) if a.ragged else self.rows(shard)
+            for a in self.spec.arrays
+        }
         try:
-            write_rows(self._arrays, rows, values)
+            write_regions(self._arrays, regions, values)
             self._array("shard_digest")[shard] = shard_digest(self.spec.arrays, values)
         except OSError as error:
             raise OutputError(
@@ -134,8 +140,9 @@ class ShardStore:
             if n_before % size:
                 self._array("shard_digest")[n_before // size] = 0
         for array in self.spec.arrays:
-            if self._array(array.name).shape[0] < n_images:
-                self._array(array.name).resize(array.shape(n_images))
+            length = self.spec.length(array)
+            if self._array(array.name).shape[0] < length:
+                self._array(array.name).resize(array.shape(length))
         if self._array("shard_digest").shape[0] < self.spec.n_shards:
             self._array("shard_digest").resize((self.spec.n_shards, DIGEST_BYTES))
         if n_images > n_before:

@@ -17,6 +17,7 @@ from pipeline.dataset.layout import (
     DIGEST_BYTES,
     FORMAT,
     FORMAT_VERSION,
+    RAGGED_CHUNKS,
     ArraySpec,
     StoreSpec,
     inner_chunk,
@@ -38,6 +39,7 @@ def create(path: Path, spec: StoreSpec) -> None:
             "n_images": spec.n_images,
             "shard_size": spec.shard_size,
             "arrays": [array.name for array in spec.arrays],
+            "ragged": [array.name for array in spec.arrays if array.ragged],
             "origin": spec.origin,
             "origin_sha256": spec.origin_sha256,
             "versions": package_versions(),
@@ -47,11 +49,14 @@ def create(path: Path, spec: StoreSpec) -> None:
     )
     for array in spec.arrays:
         chunk, shard = (spec.shard_size, *array.item_shape), None
-        if array.item_shape:
+        if array.ragged:
+            shard = (spec.capacity, *array.item_shape)
+            chunk = (spec.capacity // RAGGED_CHUNKS, *array.item_shape)
+        elif array.item_shape:
             chunk, shard = (inner_chunk(spec.shard_size), *array.item_shape), chunk
         group.create_array(
             name=array.name,
-            shape=array.shape(spec.n_images),
+            shape=array.shape(spec.length(array)),
             dtype=np.dtype(array.dtype),
             chunks=chunk,
             shards=shard,
@@ -86,29 +91,35 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def write_rows(
-    arrays: Mapping[str, zarr.Array[Any]], rows: slice, values: Mapping[str, NDArray[Any]]
+def write_regions(
+    arrays: Mapping[str, zarr.Array[Any]],
+    regions: Mapping[str, slice],
+    values: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write the same rows of several arrays, all at once: waiting dominates small writes."""
+    """Write a region of each of several arrays, all at once: waiting dominates small writes."""
     from zarr.core.sync import sync  # the loop that zarr's own arrays run on
 
     async def write_all() -> None:
         await asyncio.gather(
-            *(array.async_array.setitem(rows, values[name]) for name, array in arrays.items())
+            *(a.async_array.setitem(regions[name], values[name]) for name, a in arrays.items())
         )
 
     sync(write_all())
 
 
-def read_rows(arrays: Mapping[str, zarr.Array[Any]], rows: slice) -> dict[str, NDArray[Any]]:
-    """Read the same rows of several arrays, all at once."""
+def read_regions(
+    arrays: Mapping[str, zarr.Array[Any]], regions: Mapping[str, slice]
+) -> dict[str, NDArray[Any]]:
+    """Read a region of each of several arrays, all at once."""
     from zarr.core.sync import sync
 
     async def read_all() -> list[Any]:
-        return await asyncio.gather(*(a.async_array.getitem(rows) for a in arrays.values()))
+        return await asyncio.gather(
+            *(arrays[name].async_array.getitem(region) for name, region in regions.items())
+        )
 
     found: list[Any] = sync(read_all())
-    return {name: np.asarray(values) for name, values in zip(arrays, found, strict=True)}
+    return {name: np.asarray(values) for name, values in zip(regions, found, strict=True)}
 
 
 def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON
@@ -143,7 +154,8 @@ def stored_spec(path: Path) -> tuple[StoreSpec, str | None]:
     attributes = read_attributes(path)
     group = open_group(path, mode="r")
     try:
-        arrays = tuple(_stored_array(group, name) for name in attributes["arrays"])
+        ragged = attributes["ragged"]
+        arrays = tuple(_stored_array(group, n, n in ragged) for n in attributes["arrays"])
         spec = StoreSpec(
             arrays=arrays,
             n_images=attributes["n_images"],
@@ -157,8 +169,8 @@ def stored_spec(path: Path) -> tuple[StoreSpec, str | None]:
     return spec, attributes.get("dataset_sha256")
 
 
-def _stored_array(group: zarr.Group, name: str) -> ArraySpec:
+def _stored_array(group: zarr.Group, name: str, ragged: bool) -> ArraySpec:
     array = array_of(group, name)
     # The digest reads little-endian values, whatever the order of bytes in memory.
     dtype = array.dtype.newbyteorder("<").str
-    return ArraySpec(name, array.shape[1:], dtype, array.fill_value, dict(array.attrs))
+    return ArraySpec(name, array.shape[1:], dtype, array.fill_value, dict(array.attrs), ragged)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.generate import observe, subtracted_rate
+from pipeline.dataset.generate import observe, variances
 from pipeline.dataset.store import Dataset
 from pipeline.engines.base import ENGINES
-from pipeline.physics.detector import variance
 from pipeline.physics.scene import draw_scene, smooth_twin
 from pipeline.report.page import Gallery, Picture, PictureRow, Section
 from pipeline.report.pictures import difference_picture, grey_picture, stretch_limits
@@ -81,10 +80,7 @@ def draw_twins(dataset: Dataset, n_lenses: int) -> Twins:
     ]
     smooth = engine.render([smooth_twin(s) for s in scenes], config.grid, config.instruments)
     change = engine.render(scenes, config.grid, config.instruments) - smooth
-    pairs = zip(smooth, scenes, strict=True)
-    noise = np.sqrt(
-        [variance(image, config.instruments, subtracted_rate(config, s)) for image, s in pairs]
-    )
+    noise = np.sqrt(variances(config, smooth, scenes))
     shape = (len(names), len(index), config.n_pix, config.n_pix)
     return Twins(
         names,

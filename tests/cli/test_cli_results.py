@@ -51,6 +51,17 @@ def test_simulate_answers_and_a_second_call_does_nothing(
     assert first["dataset_sha256"] in again.stdout
 
 
+def test_an_image_is_rebuilt_and_written(deeplense: Any, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    call = ("simulate", "--rebuild", data, "--index", 5)
+    found = _json(deeplense(*call, "--out", out, "--json"))
+    assert found["identical"] is True
+    assert found["index"] == 5
+    assert out.is_file()
+    assert "bit for bit" in deeplense(*call).stdout
+    assert deeplense("simulate", "--rebuild", data).returncode == 2
+
+
 def test_train_and_evaluate_answer(
     deeplense: Any, training: Path, data: Path, run_folder: Path
 ) -> None:

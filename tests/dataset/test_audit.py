@@ -183,10 +183,7 @@ def test_a_prior_that_differs_by_class_is_found(tiny_config: DatasetConfig, tmp_
     config = tiny_config.with_changes(n_images=300, n_pix=16, shard_size=300)
     store = ShardStore.prepare(tmp_path / "d.zarr", simulation_spec(config))
     rng = np.random.default_rng(0)
-    values = {
-        s.name: np.broadcast_to(np.zeros(()), s.shape(300)).astype(s.dtype)
-        for s in store.spec.arrays
-    }
+    values = {s.name: np.zeros(s.shape(0 if s.ragged else 300), s.dtype) for s in store.spec.arrays}
     values["label"] = (np.arange(300) % 3).astype("<i2")
     values["truth/q"] = rng.random(300) + 0.4 * (values["label"] == 2)
     store.write(0, values)

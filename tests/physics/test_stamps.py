@@ -11,6 +11,7 @@ from pipeline.core.config import dump, validate
 from pipeline.core.errors import ConfigError
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.rebuild import rebuild
 from pipeline.dataset.store import open_dataset
 from pipeline.physics.scene import SceneConfig, draw_scene
 from pipeline.physics.sources import image
@@ -179,3 +180,4 @@ def test_example_of_the_documentation_simulates(tmp_path, monkeypatch):
     data = open_dataset(tmp_path / "d.zarr")
     assert np.isfinite(data.read_images(np.arange(3))).all()
     assert set(data.truth("a_4")) == {0.01}
+    assert all(rebuild(tmp_path / "d.zarr", i).identical for i in range(3))  # stamps and all
