@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pipeline.engines import _jax_setup
+from pipeline.engines._jax_blur import rays_to_pixels, sandwich
 from pipeline.engines._jax_pack import (
     COARSE_SPACING,
     SERSIC,
@@ -29,8 +30,9 @@ from pipeline.physics.fields import spline
 from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import sersic_brightness
+from pipeline.physics.profiles.array_api import settle
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.psf import Psf, blur_matrices
+from pipeline.physics.psf import Psf
 from pipeline.physics.scene import Scene
 from pipeline.physics.stamps import PARAMETERS, stamp_brightness
 
@@ -136,8 +138,6 @@ class JaxEngine:
 _RICH, _FEW = 64, 2
 #: Terms of the power law's series: 1e-7 and 1e-16 are left out at each limit of ``FLATTENINGS``.
 _EPL_TERMS = {"float32": (16, 40, 160), "float64": (36, 92, 400)}
-#: XLA may not fuse across it; jax gives it no types.
-_barrier: Callable[[Any], Any] = jax.lax.optimization_barrier
 
 
 @functools.lru_cache(maxsize=256)
@@ -149,19 +149,19 @@ def batch_renderer(
     Differentiable by JAX. Returns images (B, C, H, W), electron/s.
     """
     x, y = (jnp.asarray(axis, dtype) for axis in grid.rays())
-    blurs = [_blur(psf, grid, dtype) for psf in psfs]
+    blurs = [rays_to_pixels(psf, grid, dtype) for psf in psfs]
     coarse = _coarse_deflection(shape, grid, dtype) if shape.coarse else None
 
     def render(columns: Columns) -> jax.Array:
         # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
-        alpha_x, alpha_y = _barrier(_deflection(shape, columns, x, y))
+        alpha_x, alpha_y = settle(*_deflection(shape, columns, x, y))
         if coarse is not None:
-            alpha_x, alpha_y = _barrier(_add((alpha_x, alpha_y), coarse(columns)))
+            alpha_x, alpha_y = settle(*_add((alpha_x, alpha_y), coarse(columns)))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
         for stamp in columns["stamps"]:
             light = light + _stamp_light(stamp, x - alpha_x, y - alpha_y)
         light = light + _brightness(columns["lens_light"], shape.n_lens_light, x, y)
-        light = _barrier(light)
+        (light,) = settle(light)
         bands = jnp.broadcast_to(light, (len(psfs), *x.shape))
         return jnp.stack([blur(band) for blur, band in zip(blurs, bands, strict=True)])
 
@@ -232,15 +232,9 @@ def _coarse_deflection(
     def deflection(columns: Columns) -> tuple[jax.Array, jax.Array]:
         start = jnp.zeros_like(x), jnp.zeros_like(y)
         total = _perturbed(start, shape, columns, "coarse", x, y)
-        return _sandwich(left, total[0]), _sandwich(left, total[1])
+        return sandwich(left, total[0]), sandwich(left, total[1])
 
     return deflection
-
-
-def _sandwich(left: jax.Array, values: jax.Array) -> jax.Array:
-    """Left times values times left transposed, in full float32 on a GPU too."""
-    half = jnp.matmul(left, values, precision="highest")
-    return jnp.matmul(half, left.T, precision="highest")
 
 
 def _add(
@@ -274,20 +268,3 @@ def _stamp_light(stamp: Columns, x: jax.Array, y: jax.Array) -> jax.Array:
         x, y, stamp["coefficients"], **place
     )
     return bands
-
-
-def _blur(psf: Psf, grid: Grid, dtype: str) -> Callable[[jax.Array], jax.Array]:
-    """Rays to pixels: mean over each pixel, PSF, times the pixel's area."""
-    matrix, kernel = blur_matrices(psf, grid)
-    left = jnp.asarray(matrix * grid.pixel_scale, dtype)
-    if kernel is None:
-        return lambda rays: _sandwich(left, rays)
-    stamp = jnp.asarray(kernel, dtype)
-    half = len(kernel) // 2
-
-    def blur(rays: jax.Array) -> jax.Array:
-        padded = jnp.pad(_sandwich(left, rays), half, mode="edge")
-        spread: jax.Array = jax.scipy.signal.fftconvolve(padded, stamp, mode="valid")
-        return spread
-
-    return blur

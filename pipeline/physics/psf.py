@@ -182,10 +182,10 @@ def blur_matrices(psf: AnyPsf, grid: Grid) -> tuple[Floats, Floats | None]:
         return binning, psf.kernel()
     if isinstance(psf, NoPsf):
         return binning, None
+    taps = gaussian_taps(psf, grid)
     if psf.supersampled:
-        size = grid.n_pix * grid.supersample
-        return binning @ _gaussian_matrix(size, psf, grid.ray_scale), None
-    return _gaussian_matrix(grid.n_pix, psf, grid.pixel_scale) @ binning, None
+        return binning @ _convolution(grid.n_pix * grid.supersample, taps), None
+    return _convolution(grid.n_pix, taps) @ binning, None
 
 
 def gaussian_kernel(sigma: float, truncation: float) -> Floats:
@@ -194,6 +194,12 @@ def gaussian_kernel(sigma: float, truncation: float) -> Floats:
     offset = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offset / sigma) ** 2)
     return np.asarray(kernel / kernel.sum())
+
+
+def gaussian_taps(psf: GaussianPsf, grid: Grid) -> Floats:
+    """Kernel of a Gaussian PSF along one axis, sampled at the rays or the pixels it convolves."""
+    scale = grid.ray_scale if psf.supersampled else grid.pixel_scale
+    return gaussian_kernel(psf.fwhm / FWHM_PER_SIGMA / scale, psf.truncation)
 
 
 def moffat_kernel(psf: MoffatPsf, pixel_scale: float) -> Floats:
@@ -205,9 +211,8 @@ def moffat_kernel(psf: MoffatPsf, pixel_scale: float) -> Floats:
     return np.asarray(kernel / kernel.sum())
 
 
-def _gaussian_matrix(n: int, psf: GaussianPsf, scale: float) -> Floats:
+def _convolution(n: int, kernel: Floats) -> Floats:
     """Convolution of n samples with the kernel as a matrix, shape (n, n)."""
-    kernel = gaussian_kernel(psf.fwhm / FWHM_PER_SIGMA / scale, psf.truncation)
     radius = len(kernel) // 2
     row = np.arange(n)
     matrix = np.zeros((n, n))

@@ -98,6 +98,43 @@ _ATAN = approximate(lambda d: _atanh_ratio(-d), 0.0, 1.0, (20, 9), origin=0.5)
 _LOG1P = approximate(lambda z: np.log1p(z + 1e-300) / (z + 1e-300), 0.0, 0.25, (13, 6))
 
 
+def settle(*arrays: Array) -> tuple[Array, ...]:
+    """Return the arrays; XLA computes them here and not anew in every formula that uses them.
+
+    Parameters
+    ----------
+    *arrays : Array
+
+    Returns
+    -------
+    tuple of Array
+    """
+    if namespace(*arrays) is np:
+        return arrays
+    from pipeline.physics.profiles import _jax_forms  # heavy
+
+    return tuple(_jax_forms.settle(arrays))
+
+
+def log_above(x: Array) -> Array:
+    """Return log(x) for x > 0, no smaller than the normal numbers of its precision.
+
+    Parameters
+    ----------
+    x : Array, any shape
+
+    Returns
+    -------
+    Array, same shape
+    """
+    xp = namespace(x)
+    if xp is np or x.dtype != np.float32:
+        return xp.log(x)
+    from pipeline.physics.profiles import _jax_forms  # heavy
+
+    return _jax_forms.log(x)
+
+
 def log1p_above(z: Array) -> Array:
     """Return log1p(z) for z >= 0: a polynomial below 1/4, else the plain logarithm.
 
@@ -110,6 +147,10 @@ def log1p_above(z: Array) -> Array:
     Array, same shape
     """
     xp = namespace(z)
+    if xp is not np and z.dtype == np.float32:
+        from pipeline.physics.profiles import _jax_forms  # heavy
+
+        return _jax_forms.log1p(z)
     is_small = z < 0.25
     return xp.where(is_small, z * _LOG1P(xp.where(is_small, z, 0.0)), xp.log(1.0 + z))
 

@@ -8,7 +8,7 @@ major axis of the convergence. Written on the array API for numpy and jax.numpy,
 import numpy as np
 
 from pipeline.physics.geometry import rotate_in, rotate_out
-from pipeline.physics.profiles.array_api import Array, atanh_over, namespace
+from pipeline.physics.profiles.array_api import Array, atanh_over, namespace, settle
 
 _TINY = 1e-30
 
@@ -48,7 +48,7 @@ def deflection_sie(
     size = theta_E * q**0.5
     alpha_u = size * cu * atanh_over(-f2 * cu * cu)
     alpha_v = size * cv * atanh_over(f2 * cv * cv)
-    return rotate_out(alpha_u, alpha_v, phi)
+    return rotate_out(*settle(alpha_u, alpha_v), phi)
 
 
 def convergence_sie(

@@ -5,7 +5,13 @@ of 1e-4 arcsec. Written on the array API for numpy and jax.numpy.
 """
 
 from pipeline.physics.geometry import rotate_in, rotate_out
-from pipeline.physics.profiles.array_api import Array, angle_above, log1p_above, namespace
+from pipeline.physics.profiles.array_api import (
+    Array,
+    angle_above,
+    log1p_above,
+    namespace,
+    settle,
+)
 
 
 def deflection_rod(
@@ -49,7 +55,8 @@ def deflection_rod(
     angle = angle_above(2.0 * length * w, (u - length) * (u + length) + w2)
     size = theta_E**2 / (2.0 * length)
     side = xp.where(w > 0, v / xp.where(w > 0, w, 1.0), 0.0)
-    return rotate_out(0.5 * size * xp.sign(u) * along, size * side * angle, phi)
+    alpha_u, alpha_v = settle(0.5 * size * xp.sign(u) * along, size * side * angle)
+    return rotate_out(alpha_u, alpha_v, phi)
 
 
 def convergence_rod(
