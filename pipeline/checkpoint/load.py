@@ -80,6 +80,7 @@ class Run:
             class_probability=answer.class_probability,
             target_mean=answer.target_mean,
             target_std=answer.target_std,
+            target_quantile=answer.target_quantile,
         )
 
     def outputs(self, prepared: Tensor) -> tuple[Floats, Floats]:

@@ -12,6 +12,8 @@ from pipeline.statistics.metrics import Floats, Labels
 
 #: The temperature is searched between these; a value at a border means the logits say nothing.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+#: Images that the belief in uncalibrated levels is worth.
+PRIOR_IMAGES = 10.0
 
 
 def fit_temperature(logits: Floats, labels: Labels) -> float:
@@ -43,6 +45,33 @@ def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Calibrated probabilities (N, K) in float64."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     return np.asarray(softmax(scaled, axis=1), dtype=np.float64)
+
+
+def calibrated_levels(below: Floats, probabilities: tuple[float, ...]) -> list[float]:
+    """Levels of a predicted distribution that hold the probabilities they should (Kuleshov 2018).
+
+    Level l(p) is where the distribution of ``below`` reaches p: of the true values, a fraction p
+    lies below the predicted quantile at l(p). The observed distribution is mixed with the uniform
+    one, which counts as much as ``PRIOR_IMAGES``, so that few images change little.
+
+    Parameters
+    ----------
+    below : (N,) float
+        Predicted probability below each true value, of images the network was not trained on.
+    probabilities : tuple of float
+
+    Returns
+    -------
+    list of float
+        In (0, 1), ascending with the probability.
+    """
+    below = np.sort(np.clip(np.asarray(below, np.float64), 0.0, 1.0))
+    n = len(below)
+    grid = np.linspace(0.0, 1.0, 2001)
+    # Half of the ties count as below, so that the level of a symmetric set is symmetric.
+    share = np.searchsorted(below, grid, "left") + np.searchsorted(below, grid, "right")
+    mixed = (0.5 * share + PRIOR_IMAGES * grid) / (n + PRIOR_IMAGES)
+    return [float(np.interp(p, mixed, grid)) for p in probabilities]
 
 
 def fit_std_factor(residual: Floats, std: Floats) -> float:

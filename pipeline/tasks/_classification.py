@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.core.errors import ConfigError
 from pipeline.statistics import metrics as measure
 from pipeline.statistics.calibrate import apply_temperature, fit_temperature
 from pipeline.tasks.base import Answer, Floats, Outputs
+
+if TYPE_CHECKING:
+    from pipeline.tasks.classification import Config
 
 
 class Classification:
@@ -18,14 +26,41 @@ class Classification:
     higher_is_better = True
     uncalibrated: Mapping[str, float] = MappingProxyType({"temperature": 1.0})
 
-    def __init__(self, n_features: int, n_classes: int, label_smoothing: float) -> None:
-        self.head: nn.Module = nn.Linear(n_features, n_classes)
-        self.label_smoothing = label_smoothing
+    def __init__(self, config: "Config", n_features: int, class_names: tuple[str, ...]) -> None:
+        self.head: nn.Module = nn.Linear(n_features, len(class_names))
+        self.class_names = class_names
+        self.label_smoothing = config.label_smoothing
+        self.wanted = config.class_weights
+        self.weights: Tensor | None = None
+
+    def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
+        """Weigh the classes by what the training images hold of them.
+
+        Raises
+        ------
+        ConfigError
+            If all are of one class.
+        """
+        count = np.bincount(labels, minlength=len(self.class_names))
+        if np.count_nonzero(count) < 2:
+            only = self.class_names[int(count.argmax())]
+            raise ConfigError(
+                f"all {count.sum()} training images are of class {only!r}: classification needs "
+                "two classes or more"
+            )
+        if self.wanted == "none":
+            return
+        if self.wanted == "balanced":
+            weights = count.sum() / (np.count_nonzero(count) * np.maximum(count, 1))
+        else:
+            weights = np.array([self.wanted.get(name, 1.0) for name in self.class_names])
+        self.weights = torch.as_tensor(weights, dtype=torch.float32)
 
     def loss(self, outputs: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy in nat, averaged over the batch."""
+        """Cross-entropy in nat, averaged over the batch with the weights of the classes."""
+        weights = None if self.weights is None else self.weights.to(outputs.device)
         return functional.cross_entropy(
-            outputs.float(), label, label_smoothing=self.label_smoothing
+            outputs.float(), label, weight=weights, label_smoothing=self.label_smoothing
         )
 
     def calibrate(self, outputs: Outputs) -> dict[str, float]:

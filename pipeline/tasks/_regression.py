@@ -1,90 +1,152 @@
 """Head, loss, calibration and metrics of ``regression``."""
 
 from collections.abc import Mapping
+from itertools import accumulate, pairwise
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.special import erf  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.statistics.calibrate import fit_std_factor
+from pipeline.statistics.calibrate import calibrated_levels
+from pipeline.statistics.regression import PROBABILITIES, regression_errors
+from pipeline.tasks._posterior import Binned, Gaussian, Posterior, Quantiles
 from pipeline.tasks.base import Answer, Floats, Outputs, TargetTransform
 
-#: Bounds of the standard deviation, in units of the spread of the target over the train split.
-MIN_STD, MAX_STD = 1e-3, 1e2
+if TYPE_CHECKING:
+    from pipeline.tasks.regression import Config
+
+#: Fraction of the training range by which the outer bins reach beyond it.
+MARGIN = 0.01
 
 
 class Regression:
-    """Gaussian mean and width of each standardised target (Nix & Weigend 1994).
+    """Posterior of each standardised target.
 
-    Calibrated by one factor on all widths. ``mae_dex`` is the mean absolute error in the
-    transformed unit (dex for log10) over all images and targets that have a value.
+    Calibrated on validation images in two steps: one scale, then for each probability the level
+    of the scaled posterior below which that fraction of true values lies (Kuleshov et al. 2018).
+    Estimates are posterior medians; ``mae`` and ``rmse`` are in the unit of the transformed
+    target, dex for log10, over all images and targets that have a value.
     """
 
-    monitor = "mae_dex"
     higher_is_better = False
-    uncalibrated: Mapping[str, float] = MappingProxyType({"std_factor": 1.0})
 
-    def __init__(self, n_features: int, targets: tuple[TargetTransform, ...]) -> None:
-        self.head: nn.Module = nn.Linear(n_features, 2 * len(targets))
+    def __init__(
+        self, config: "Config", n_features: int, targets: tuple[TargetTransform, ...]
+    ) -> None:
         self.targets = targets
+        self.shapes = tuple(_shape(config, target) for target in targets)
+        self.n_outputs = sum(shape.n_outputs for shape in self.shapes)
+        self.head: nn.Module = nn.Linear(n_features, self.n_outputs)
+        self.unit = "_dex" if config.function == "log10" else ""
+        self.monitor = f"mae{self.unit}"
+        names = [self._key(i, name) for i in range(len(targets)) for name in ("scale", *_LEVELS)]
+        numbers = [1.0, *PROBABILITIES] * len(targets)
+        self.uncalibrated: Mapping[str, float] = MappingProxyType(
+            dict(zip(names, numbers, strict=True))
+        )
+
+    def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
+        """Nothing: the transforms know the training images."""
 
     def loss(self, outputs: Tensor, label: Tensor, target: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood in nat per value; 0 in a batch without any value."""
+        """Mean loss per value that is known; 0 in a batch without any."""
         outputs = outputs.float()
-        mean, log_std = outputs[:, : len(self.targets)], outputs[:, len(self.targets) :]
-        truth = torch.stack([_forward(t, target[:, i]) for i, t in enumerate(self.targets)], dim=1)
-        known = torch.isfinite(truth)
-        # Masked before the arithmetic: a NaN times zero has a NaN gradient.
-        residual = mean - torch.where(known, truth, mean.detach())
-        log_std = log_std.clamp(np.log(MIN_STD), np.log(MAX_STD))
-        cost = 0.5 * (residual * torch.exp(-log_std)).square() + log_std
-        total = torch.where(known, cost, torch.zeros_like(cost)).sum()
-        return total / known.sum().clamp(min=1)
+        losses, n_known = [], outputs.new_zeros(())
+        for i, (transform, part) in enumerate(zip(self.targets, self._parts(outputs), strict=True)):
+            z = _forward(transform, target[:, i])
+            known = torch.isfinite(z)
+            # Masked before the arithmetic: a NaN times zero has a NaN gradient.
+            cost = self.shapes[i].loss(part, torch.where(known, z, torch.zeros_like(z)))
+            losses.append(torch.where(known, cost, torch.zeros_like(cost)).sum())
+            n_known = n_known + known.sum()
+        return torch.stack(losses).sum() / n_known.clamp(min=1)
 
     def calibrate(self, outputs: Outputs) -> dict[str, float]:
-        """Factor on the standard deviations."""
-        truth, mean, std = self._known(outputs, 1.0)
-        return {"std_factor": fit_std_factor(truth - mean, std)}
+        """Scale and levels of each target."""
+        found = dict(self.uncalibrated)
+        for i, shape in enumerate(self.shapes):
+            values, z, known = self._truth(outputs, i)
+            if not known.any():
+                continue
+            scale = shape.fit_scale(values[known], z[known])
+            found[self._key(i, "scale")] = scale
+            below = shape.cdf(values[known], z[known], scale)
+            for name, level in zip(_LEVELS, calibrated_levels(below, PROBABILITIES), strict=True):
+                found[self._key(i, name)] = level
+        return found
 
     def answer(self, values: Floats, calibration: Mapping[str, float]) -> Answer:
-        """Mean and standard deviation (B, T) of each transformed target."""
-        n = len(self.targets)
-        log_std = np.clip(values[:, n:], np.log(MIN_STD), np.log(MAX_STD))
-        spread = np.array([t.std for t in self.targets])
-        mean = [t.inverse(values[:, i]) for i, t in enumerate(self.targets)]
+        """Mean, standard deviation (B, T) and quantiles (B, T, Q) of each transformed target."""
+        means, stds, quantiles = [], [], []
+        for i, part in enumerate(self._parts(values)):
+            transform, shape = self.targets[i], self.shapes[i]
+            scale = calibration[self._key(i, "scale")]
+            mean, std = shape.moments(part, scale)
+            means.append(transform.inverse(mean))
+            stds.append(std * transform.std)
+            levels = [calibration[self._key(i, name)] for name in _LEVELS]
+            columns = [transform.inverse(shape.quantile(part, p, scale)) for p in levels]
+            quantiles.append(np.stack(columns, axis=1))
         return Answer(
-            target_mean=np.stack(mean, axis=1),
-            target_std=np.exp(log_std) * spread * calibration["std_factor"],
+            target_mean=np.stack(means, axis=1),
+            target_std=np.stack(stds, axis=1),
+            target_quantile=np.stack(quantiles, axis=1),
         )
 
     def metrics(self, outputs: Outputs, calibration: Mapping[str, float]) -> dict[str, float]:
-        """Mean absolute and root mean square error (dex), bias, coverage, likelihood."""
-        truth, mean, std = self._known(outputs, calibration["std_factor"])
-        residual = mean - truth
-        pull = np.abs(residual) / std
-        central = erf(pull / np.sqrt(2.0))  # the smallest central interval that holds the truth
-        nll = 0.5 * pull**2 + np.log(std) + 0.5 * np.log(2.0 * np.pi)
-        return {
-            "mae_dex": float(np.mean(np.abs(residual))),
-            "rmse_dex": float(np.sqrt(np.mean(residual**2))),
-            "bias_dex": float(np.mean(residual)),
-            "coverage_68": float(np.mean(central <= 0.68)),
-            "coverage_90": float(np.mean(central <= 0.90)),
-            "loss": float(np.mean(nll)),
-        }
+        """Errors, coverage of the central intervals and loss; of each target too if several."""
+        answer = self.answer(outputs.values, calibration)
+        assert answer.target_quantile is not None
+        costs, truths = [], []
+        for i, shape in enumerate(self.shapes):
+            values, z, known = self._truth(outputs, i)
+            scale = calibration[self._key(i, "scale")]
+            costs.append(shape.cost(values[known], z[known], scale))
+            truths.append(self.targets[i].inverse(z))
+        truth = np.stack(truths, axis=1)  # (N, T)
+        cost = np.concatenate(costs)
+        found = regression_errors(truth, answer.target_quantile, self.unit)
+        found["loss"] = float(cost.mean()) if len(cost) else float("nan")
+        if len(self.targets) > 1:
+            for i, transform in enumerate(self.targets):
+                own = regression_errors(truth[:, [i]], answer.target_quantile[:, [i]], self.unit)
+                found |= {f"{name}_{transform.name}": value for name, value in own.items()}
+        return found
 
-    def _known(self, outputs: Outputs, std_factor: float) -> tuple[Floats, Floats, Floats]:
-        """Truth, mean and standard deviation of every value that exists, in the answer's unit."""
-        answer = self.answer(outputs.values, {"std_factor": std_factor})
-        assert answer.target_mean is not None and answer.target_std is not None
-        truth = np.stack(
-            [t.inverse(t.forward(outputs.targets[:, i])) for i, t in enumerate(self.targets)],
-            axis=1,
-        )
-        known = np.isfinite(truth)
-        return truth[known], answer.target_mean[known], answer.target_std[known]
+    def _parts[Values: (Tensor, Floats)](self, outputs: Values) -> list[Values]:
+        """Outputs (B, P) of each target."""
+        borders = [0, *accumulate(shape.n_outputs for shape in self.shapes)]
+        return [outputs[:, a:b] for a, b in pairwise(borders)]
+
+    def _truth(self, outputs: Outputs, i: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Outputs, standardised truth, and where it exists, of one target."""
+        z = self.targets[i].forward(outputs.targets[:, i])
+        return self._parts(outputs.values)[i], z, np.isfinite(z)
+
+    def _key(self, i: int, name: str) -> str:
+        return name if len(self.targets) == 1 else f"{self.targets[i].name}.{name}"
+
+
+_LEVELS = tuple(f"level_{p:g}" for p in PROBABILITIES)
+
+
+def _shape(config: "Config", target: TargetTransform) -> Posterior:
+    if config.head == "gaussian":
+        return Gaussian()
+    if config.head == "quantile":
+        return Quantiles()
+    known = (np.asarray(target.prior) - target.mean) / target.std
+    share = np.linspace(0.0, 1.0, config.n_bins + 1)
+    edges = np.interp(share, np.linspace(0.0, 1.0, len(known)), known)
+    span = edges[-1] - edges[0]
+    edges[0], edges[-1] = edges[0] - MARGIN * span, edges[-1] + MARGIN * span
+    # Values that occur often make edges coincide; a bin keeps a hundredth of the mean width.
+    least = 0.01 * span / config.n_bins
+    ramp = least * np.arange(len(edges))
+    return Binned(np.maximum.accumulate(edges - ramp) + ramp)
 
 
 def _forward(transform: TargetTransform, value: Tensor) -> Tensor:

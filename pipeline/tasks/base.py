@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
 from pipeline.core.config import StrictModel
 from pipeline.core.errors import ConfigError
@@ -23,11 +23,16 @@ TASKS = Family("task", "pipeline.tasks")
 
 Floats = NDArray[np.float64]
 
+#: Quantiles of the training values that a transform remembers, evenly spaced from 0 to 1.
+N_PRIOR = 65
+
 
 class TargetTransform(StrictModel):
     """Invertible map between a stored truth and the number a network learns.
 
-    ``z = (function(value) - mean) / std``, with ``mean`` and ``std`` from the train split.
+    ``z = (function(value) - mean) / std``, with ``mean`` and ``std`` from the train split;
+    ``prior`` holds evenly spaced quantiles of ``function(value)`` there, from the smallest to the
+    largest.
     """
 
     name: str
@@ -35,6 +40,7 @@ class TargetTransform(StrictModel):
     function: Literal["identity", "log10"]
     mean: float
     std: PositiveFloat
+    prior: tuple[float, ...] = Field(min_length=2)
 
     def forward(self, value: Floats) -> Floats:
         """Standardised value; NaN where the truth is NaN or outside the function's domain."""
@@ -68,6 +74,7 @@ def fit_target(
         function=function,
         mean=float(known.mean()),
         std=float(known.std()),
+        prior=tuple(np.quantile(known, np.linspace(0.0, 1.0, N_PRIOR)).tolist()),
     )
 
 
@@ -92,6 +99,7 @@ class Prediction:
     ----------
     class_probability : (B, K), calibrated, or None
     target_mean, target_std : (B, T), in the unit of the target, or in dex for log10, or None
+    target_quantile : (B, T, Q) at ``PROBABILITIES``, in the same unit, or None
     novelty : (B,), fraction of validation images that are closer to the training images
     """
 
@@ -99,6 +107,7 @@ class Prediction:
     class_probability: Floats | None = None
     target_mean: Floats | None = None
     target_std: Floats | None = None
+    target_quantile: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,7 @@ class Answer:
     class_probability: Floats | None = None
     target_mean: Floats | None = None
     target_std: Floats | None = None
+    target_quantile: Floats | None = None
 
 
 class TaskConfig(Protocol):
@@ -136,6 +146,15 @@ class Task(Protocol):
     uncalibrated: Mapping[str, float]
     #: Last layer of the network: features (B, F) to outputs (B, O).
     head: "nn.Module"
+
+    def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
+        """See labels (N,) and targets (N, T) of the training images once, before training.
+
+        Raises
+        ------
+        ConfigError
+            If nothing can be learnt from them.
+        """
 
     def loss(self, outputs: "Tensor", label: "Tensor", target: "Tensor") -> "Tensor":
         """Scalar loss of a batch."""

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
-from pipeline.core.config import StrictModel
+from pipeline.core.config import StrictModel, hint
 from pipeline.core.errors import ConfigError
 from pipeline.tasks.base import TargetTransform
 
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 class Config(StrictModel):
     """Softmax over the classes of the dataset.
 
-    ``label_smoothing`` is the weight that the loss spreads over all classes.
+    Parameters
+    ----------
+    label_smoothing : float
+        Weight that the loss spreads over all classes.
+    class_weights : str or mapping
+        Weight of a class in the loss: ``none``, ``balanced`` (so that each class counts the same,
+        however many images it has) or a number by class name (1 where none is given).
     """
 
     kind: Literal["classification"] = "classification"
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    class_weights: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -43,10 +50,16 @@ def build(
     Raises
     ------
     ConfigError
-        If there is only one class.
+        If there is only one class, or a weight for one that does not exist.
     """
     from pipeline.tasks._classification import Classification
 
     if len(class_names) < 2:
         raise ConfigError(f"classification needs two classes or more; the data have {class_names}")
-    return Classification(n_features, len(class_names), config.label_smoothing)
+    if isinstance(config.class_weights, dict):
+        for name in config.class_weights:
+            if name not in class_names:
+                raise ConfigError(
+                    f"class_weights: {name!r} is no class of the data{hint(name, class_names)}"
+                )
+    return Classification(config, n_features, class_names)

@@ -1,4 +1,4 @@
-"""How heavy is the axion: a Gaussian over a truth of the simulation, masked where there is none."""
+"""How heavy is the axion: a posterior of any truth of the simulation, where there is one."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Config(StrictModel):
-    """Mean and standard deviation of one or more truth columns.
+    """Posterior of one or more truth columns.
 
     Parameters
     ----------
@@ -20,11 +20,18 @@ class Config(StrictModel):
         Columns of the dataset's truth; images without a value teach nothing.
     function : str
         Transform before standardising: ``log10`` for quantities that span decades.
+    head : str
+        Shape of the posterior: ``gaussian`` has a mean and a width; ``binned`` is a histogram and
+        takes any shape; ``quantile`` has the quantiles themselves.
+    n_bins : int
+        Bins of the ``binned`` head, each with the same number of training images.
     """
 
     kind: Literal["regression"] = "regression"
     targets: tuple[str, ...] = Field(("axion_mass",), min_length=1)
     function: Literal["identity", "log10"] = "log10"
+    head: Literal["gaussian", "binned", "quantile"] = "binned"
+    n_bins: int = Field(64, ge=4, le=1024)
 
 
 def build(
@@ -36,4 +43,4 @@ def build(
     """Build head and loss for these targets."""
     from pipeline.tasks._regression import Regression
 
-    return Regression(n_features, targets)
+    return Regression(config, n_features, targets)

@@ -16,7 +16,7 @@ from pipeline.checkpoint.spec import (
     CheckpointSpec,
     finite,
 )
-from pipeline.core.config import StrictModel
+from pipeline.core.config import StrictModel, hint
 from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
@@ -207,6 +207,12 @@ class Session:
             targets=self.targets,
             seed=config.seed,
         )
+        train = dataset.indices("train")
+        truths = [dataset.truth(target.name)[train] for target in self.targets]
+        self.task.prepare(
+            dataset.labels[train].astype(np.int64),
+            np.column_stack(truths) if truths else np.empty((len(train), 0)),
+        )
         optimiser = make_optimiser(self.network, config.optimiser)
         accelerator.setup(Objective(self.network, self.task), optimiser)
         self.learner = Learner(
@@ -323,6 +329,11 @@ def _reference_images(dataset: Dataset, preprocess: Preprocess) -> torch.Tensor:
 def _fit_targets(config: TrainingConfig, dataset: Dataset) -> tuple[TargetTransform, ...]:
     train = dataset.indices("train")
     units = dataset.truth_info()
+    for name in config.task.targets:
+        if name not in units:
+            raise ConfigError(
+                f"task.targets: {dataset.path} has no truth column {name!r}{hint(name, units)}"
+            )
     return tuple(
         fit_target(name, units[name].unit, config.task.function, dataset.truth(name)[train])
         for name in config.task.targets
