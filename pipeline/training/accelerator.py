@@ -121,7 +121,7 @@ class Accelerator:
             is_last = k == len(batches) - 1
             waits = nullcontext() if is_last else self.fabric.no_backward_sync(self._module)
             with waits:
-                loss = self._module(self._own(batch))
+                loss = self._module(self._moved(batch))
                 if len(batches) > 1:
                     loss = loss / len(batches)
                 self.fabric.backward(loss)
@@ -139,20 +139,18 @@ class Accelerator:
             return reduced
         return total
 
-    def _own(self, batch: Batch) -> Batch:
-        """Share of a batch that is this process's, on its device."""
-        group = self.group
+    def _moved(self, batch: Batch) -> Batch:
+        """Return a batch on the device of this process."""
 
-        def share(value: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
-            if group.size > 1:
-                value = value[group.rank :: group.size]
+        def moved(value: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
             return value.to(self.device, memory_format=layout, non_blocking=True)
 
         return Batch(
-            image=share(batch.image, self._layout),
-            label=share(batch.label),
-            target=share(batch.target),
+            image=moved(batch.image, self._layout),
+            label=moved(batch.label),
+            target=moved(batch.target),
             index=batch.index,
+            extra={name: moved(value) for name, value in batch.extra.items()},
         )
 
 

@@ -1,6 +1,6 @@
 """Train with several processes of this machine, or under ``torchrun`` on several machines.
 
-A process's share of every batch is each N-th image, so the batch of a step is the same whatever
+Each reads every N-th image of a batch, so the batch of a step is the same whatever
 the number of processes.
 """
 

@@ -313,6 +313,8 @@ class Session:
             rotate=self.config.augment.rotate,
             flip=self.config.augment.flip,
             max_shift=self.config.augment.max_shift if is_train else 0,
+            rank=self.accelerator.group.rank if is_train else 0,
+            n_ranks=self.accelerator.group.size if is_train else 1,
             drop_last=is_train and len(self.dataset.indices(split)) >= self.config.batch_size,
         )
 

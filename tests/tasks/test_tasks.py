@@ -191,7 +191,7 @@ def test_joint_is_its_two_tasks_side_by_side():
 
 
 def test_several_targets_are_learnt_and_told_apart():
-    config = TASKS.config({"kind": "regression", "targets": ["axion_mass", "f_sub"]})
+    config = TASKS.config({"kind": "regression", "targets": ("axion_mass", "f_sub")})
     other = TARGET.model_copy(update={"name": "f_sub", "mean": -2.0})
     built = build_task(config, 8, CLASSES, (TARGET, other))
     made = outputs("regression")
