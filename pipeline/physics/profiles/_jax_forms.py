@@ -6,6 +6,8 @@ NaN does, and the caller's other terms keep it. Derivatives are the exact ones.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +29,8 @@ _LOW_LOG, _LOG = 0x3F333333, interpolate(_ratio, -0.3, 0.4, 8)
 _LOW_LOG1P, _LOG1P = 0x3F400000, interpolate(_ratio, -0.25, 0.5, 8)
 _LN2 = math.log(2.0)
 
-#: XLA computes what comes before it once, whoever uses it after.
-settle = lax.optimization_barrier
+#: XLA computes what comes before it once, whoever uses it after; jax gives it no types.
+settle: Callable[[Any], Any] = lax.optimization_barrier
 
 
 @jax.custom_jvp

@@ -48,7 +48,8 @@ def deflection_sie(
     size = theta_E * q**0.5
     alpha_u = size * cu * atanh_over(-f2 * cu * cu)
     alpha_v = size * cv * atanh_over(f2 * cv * cv)
-    return rotate_out(*settle(alpha_u, alpha_v), phi)
+    alpha_u, alpha_v = settle(alpha_u, alpha_v)
+    return rotate_out(alpha_u, alpha_v, phi)
 
 
 def convergence_sie(
