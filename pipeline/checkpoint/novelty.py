@@ -29,7 +29,15 @@ class Novelty:
 
     def quantile(self, description: Floats) -> Floats:
         """Novelty (B,) of descriptions (B, D)."""
-        return quantile_in(self.reference.distance(description), self.val_distances)
+        return self.rank(self.distance(description))
+
+    def distance(self, description: Floats) -> Floats:
+        """Distance (B,) of descriptions (B, D) from the training images."""
+        return self.reference.distance(description)
+
+    def rank(self, distance: Floats) -> Floats:
+        """Fraction of validation images that are closer than each distance (B,)."""
+        return quantile_in(distance, self.val_distances)
 
 
 def fit_novelty(train: Floats, val: Floats) -> Novelty:

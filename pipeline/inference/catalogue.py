@@ -1,5 +1,7 @@
-"""The scores table: one row per file, its columns and their units."""
+"""The scores table while it is being filled: one row per item, columns of fixed meaning."""
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.inference.columns import Column, layout, target_values
 from pipeline.inference.images import Rejection
 from pipeline.inference.prepare import Prepared
 from pipeline.inference.search import printable
 
 if TYPE_CHECKING:
-    from pipeline.tasks.base import Prediction, TargetTransform
+    from pipeline.inference.ensemble import Verdict
+    from pipeline.inference.read_item import Outcome
+    from pipeline.tasks.base import TargetTransform
 
 #: Novelty above which an image is foreign: one validation image in a hundred lies further out.
 OOD_NOVELTY = 0.99
@@ -20,109 +25,96 @@ OOD_NOVELTY = 0.99
 UNTRUSTED = frozenset(
     {
         "ood", "low_snr", "companion", "checksum", "truncated_file", "bad_header", "unit_unknown",
-        "pixel_scale_unknown", "coarse_pixels", "anisotropic_pixels",
+        "pixel_scale_unknown", "coarse_pixels", "anisotropic_pixels", "mask_ignored",
+        "psf_differs",
     }
 )  # fmt: skip
-#: Decimals kept of everything the network says, beyond which it depends on the batch size.
+#: Decimals kept of everything the network says, beyond which it depends on the machine.
 DECIMALS = 6
-#: Longest detail of a rejection, in characters.
-MAX_DETAIL = 300
+#: Longest detail of a rejection, and of any other text of a row, in characters.
+MAX_DETAIL, MAX_TEXT = 300, 120
+
+#: Texts that many rows share; kept once in memory.
+_REPEATED = frozenset({"hdu", "reason", "band", "unit", "label", "flags"})
+
+Values = dict[str, Any]  # Any: text, number, bool by column
 
 
 @dataclass
 class Catalogue:
-    """Rows of a scores table while they are being filled, in the order of ``names``.
+    """Rows of a scores table in the order of ``names``.
 
     Attributes
     ----------
     names : sequence of str
-        One per file, as the table shows it.
+        One per item, as the table shows it.
     class_names : tuple of str
         Empty for a task without classes.
     targets : tuple of TargetTransform
+    is_ensemble : bool
+        Whether the spread between runs is told.
     """
 
     names: Sequence[str]
     class_names: tuple[str, ...]
     targets: "tuple[TargetTransform, ...]"
+    is_ensemble: bool = False
     columns: dict[str, Any] = field(init=False)  # lists of text and arrays of numbers
+    layout: dict[str, Column] = field(init=False)
 
     def __post_init__(self) -> None:
         n = len(self.names)
-        texts = ("hdu", "input_sha256", "reason", "detail", "label", "flags")
-        numbers = ["pixel_scale", "entropy", "novelty", *(f"p_{c}" for c in self.class_names)]
-        numbers += [name for target in self.targets for name in _target_columns(target)]
-        self.columns = {name: [None] * n for name in texts}
-        self.columns |= {name: np.full(n, np.nan) for name in numbers}
-        self.columns |= {name: np.zeros(n, bool) for name in ("scored", "resampled", "trusted")}
+        self.layout = layout(self.class_names, self.targets, is_ensemble=self.is_ensemble)
+        self.columns = {
+            name: _empty(column.kind, n)
+            for name, column in self.layout.items()
+            if name not in ("path", "status")
+        }
+        self.columns["scored"] = np.zeros(n, bool)
 
-    def note(self, row: int, *, hdu: str | None, sha256: str | None) -> None:
-        """Record what is known of every file."""
-        self.columns["hdu"][row] = None if hdu is None else printable(hdu)
-        self.columns["input_sha256"][row] = sha256
+    def put(self, row: int, values: Values) -> None:
+        """Fill a row; columns that are not among ``values`` stay empty."""
+        for name, value in values.items():
+            if value is not None:
+                shared = name in _REPEATED and isinstance(value, str)
+                self.columns[name][row] = sys.intern(value) if shared else value
 
-    def reject(self, row: int, rejection: Rejection) -> None:
-        """Record why a file has no score."""
-        self.columns["reason"][row] = str(rejection.reason)
-        self.columns["detail"][row] = printable(rejection.detail)[:MAX_DETAIL]
+    def table(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table; astropy carries no types
+        """All rows as an ``astropy.table.Table`` with units, descriptions, UCDs and ``meta``."""
+        from astropy.table import MaskedColumn, Table  # type: ignore[import-untyped]
 
-    def score(self, rows: Sequence[int], images: Sequence[Prepared], answer: "Prediction") -> None:
-        """Record the answers to a batch of images."""
-        index = np.asarray(rows)
-        columns = self.columns
-        columns["scored"][index] = True
-        columns["novelty"][index] = np.round(answer.novelty, DECIMALS)
-        columns["resampled"][index] = [image.is_resampled for image in images]
-        columns["pixel_scale"][index] = [
-            np.nan if image.pixel_scale is None else round(image.pixel_scale, 9) for image in images
-        ]
-        if answer.class_probability is not None:
-            self._score_classes(index, answer.class_probability)
-        if answer.target_mean is not None and answer.target_std is not None:
-            for i, target in enumerate(self.targets):
-                mean, std = answer.target_mean[:, i], answer.target_std[:, i]
-                for name, values in _target_values(target, mean, std).items():
-                    columns[name][index] = values
-        for row, image, novelty in zip(rows, images, answer.novelty, strict=True):
-            flags = (*(("ood",) if novelty > OOD_NOVELTY else ()), *image.flags)
-            columns["flags"][row] = ",".join(flags)
-            columns["trusted"][row] = not UNTRUSTED.intersection(flags)
+        table = Table(meta=dict(meta))
+        for name, column in self.layout.items():
+            values, mask = self._values(name)
+            if isinstance(values, list):
+                values = np.array(["" if v is None else v for v in values], dtype=str)
+            table[name] = MaskedColumn(
+                values, mask=mask, unit=column.unit, description=column.description,
+                meta={"ucd": column.ucd} if column.ucd else None,
+            )  # fmt: skip
+        return table
 
-    def _score_classes(self, index: np.ndarray, probability: np.ndarray) -> None:
-        safe = np.clip(probability, 1e-300, 1.0)
-        self.columns["entropy"][index] = np.round(-(probability * np.log(safe)).sum(1), DECIMALS)
-        for k, name in enumerate(self.class_names):
-            self.columns[f"p_{name}"][index] = np.round(probability[:, k], DECIMALS)
-        for row, best in zip(index, probability.argmax(1), strict=True):
-            self.columns["label"][row] = self.class_names[best]
+    def rows(self) -> Iterator[list[Any]]:
+        """Rows of the table one by one, None where a value is missing."""
+        columns = [self._values(name) for name in self.layout]
+        for row in range(len(self.names)):
+            yield [None if mask[row] else _plain(values[row]) for values, mask in columns]
+
+    def header(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table
+        """Table of the same columns without rows."""
+        empty = Catalogue((), self.class_names, self.targets, self.is_ensemble)
+        return empty.table(meta)
+
+    @property
+    def n_scored(self) -> int:
+        """Rows with a score."""
+        return int(self.columns["scored"].sum())
 
     @property
     def reasons(self) -> dict[str, int]:
         """Rejected files by reason, most frequent first."""
         counts = Counter(reason for reason in self.columns["reason"] if reason is not None)
         return dict(counts.most_common())
-
-    def table(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table; astropy carries no types
-        """All rows as an ``astropy.table.Table`` with units, descriptions and ``meta``."""
-        from astropy.table import MaskedColumn, Table  # type: ignore[import-untyped]
-
-        table = Table(meta=dict(meta))
-        for name, (unit, description) in self._layout().items():
-            values, mask = self._values(name)
-            if isinstance(values, list):
-                values = np.array(["" if v is None else v for v in values], dtype=str)
-            table[name] = MaskedColumn(values, mask=mask, unit=unit, description=description)
-        return table
-
-    def rows(self) -> Iterator[list[Any]]:
-        """Rows of the table one by one, None where a value is missing."""
-        columns = [self._values(name) for name in self._layout()]
-        for row in range(len(self.names)):
-            yield [None if mask[row] else _plain(values[row]) for values, mask in columns]
-
-    def header(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table
-        """Table of the same columns without rows."""
-        return Catalogue((), self.class_names, self.targets).table(meta)
 
     def _values(self, name: str) -> tuple[Any, np.ndarray]:
         """Values of a column, and where they are missing."""
@@ -135,53 +127,96 @@ class Catalogue:
             return values, np.array([value is None for value in values], bool)
         return values, ~scored if values.dtype == bool else ~np.isfinite(values)
 
-    def _layout(self) -> dict[str, tuple[str | None, str]]:
-        """Unit and description of every column, in order."""
-        layout: dict[str, tuple[str | None, str]] = {
-            "path": (None, "file, relative to the common root of the inputs"),
-            "hdu": (None, "HDU that was taken: its EXTNAME, or its number"),
-            "input_sha256": (None, "SHA-256 of the file"),
-            "status": (None, "scored or rejected"),
-            "reason": (None, "why there is no score"),
-            "detail": (None, "the reason in a sentence"),
-            "pixel_scale": ("arcsec", "of the file; empty if its header does not say"),
-            "resampled": (None, "brought to the checkpoint's pixel scale"),
-        }
-        if self.class_names:
-            layout["label"] = (None, "most probable class")
-            for name in self.class_names:
-                layout[f"p_{name}"] = (None, f"calibrated probability of class {name}")
-            layout["entropy"] = (None, "entropy of the probabilities in nat")
-        for target in self.targets:
-            layout |= _target_columns(target)
-        return layout | {
-            "novelty": (None, "fraction of validation images closer to the training images"),
-            "trusted": (None, "no flag speaks against the score"),
-            "flags": (None, "what to know about the image, words joined by commas"),
-        }
+
+def _empty(kind: str, n: int) -> Any:  # a list of text, or an array
+    if kind == "text":
+        return [None] * n
+    return np.zeros(n, bool) if kind == "bool" else np.full(n, np.nan)
+
+
+def rejected_row(outcome: "Outcome") -> Values:
+    """Row of an item that has no score."""
+    rejection = outcome.image
+    assert isinstance(rejection, Rejection)
+    return _known(outcome) | {
+        "reason": str(rejection.reason),
+        "detail": printable(rejection.detail)[:MAX_DETAIL],
+    }
+
+
+def scored_rows(
+    outcomes: "Sequence[Outcome]",
+    verdict: "Verdict",
+    class_names: Sequence[str],
+    targets: "Sequence[TargetTransform]",
+) -> list[Values]:
+    """Rows of items that the network has answered."""
+    answer = verdict.prediction
+    network: dict[str, Any] = {"novelty": np.round(answer.novelty, DECIMALS)}  # arrays by column
+    if answer.class_probability is not None:
+        network |= _class_values(answer.class_probability, class_names, verdict.class_spread)
+    if answer.target_mean is not None and answer.target_std is not None:
+        for i, target in enumerate(targets):
+            spread = None if verdict.target_spread is None else verdict.target_spread[:, i]
+            values = target_values(
+                target, answer.target_mean[:, i], answer.target_std[:, i], None, spread
+            )
+            exact = target.name if target.function == "log10" else ""
+            for name, value in values.items():
+                network[name] = _six_digits(value) if name == exact else np.round(value, DECIMALS)
+    rows = []
+    for b, outcome in enumerate(outcomes):
+        image = outcome.image
+        assert isinstance(image, Prepared)
+        flags = (*(("ood",) if answer.novelty[b] > OOD_NOVELTY else ()), *image.flags)
+        rows.append(
+            _known(outcome)
+            | {name: _fact(value) for name, value in image.facts.items()}
+            | {name: _plain(values[b]) for name, values in network.items()}
+            | {
+                "scored": True,
+                "resampled": image.is_resampled,
+                "pixel_scale": _fact(image.pixel_scale),
+                "flags": ",".join(flags),
+                "trusted": not UNTRUSTED.intersection(flags),
+            }
+        )
+    return rows
+
+
+def _known(outcome: "Outcome") -> Values:
+    """What is known of every item."""
+    hdu = None if outcome.hdu is None else printable(outcome.hdu)[:MAX_TEXT]
+    return {"hdu": hdu, "input_sha256": outcome.sha256}
+
+
+def _class_values(
+    probability: np.ndarray, class_names: Sequence[str], spread: np.ndarray | None
+) -> dict[str, Any]:
+    safe = np.clip(probability, 1e-300, 1.0)
+    values: dict[str, Any] = {
+        "entropy": np.round(-(probability * np.log(safe)).sum(1), DECIMALS),
+        "label": [class_names[best] for best in probability.argmax(1)],
+    }
+    for k, name in enumerate(class_names):
+        values[f"p_{name}"] = np.round(probability[:, k], DECIMALS)
+    if spread is not None:
+        values["p_spread"] = np.round(spread, DECIMALS)
+    return values
+
+
+def _six_digits(values: np.ndarray) -> np.ndarray:
+    return np.array([float(f"{value:.5e}") for value in values])
+
+
+def _fact(value: Any) -> Any:  # Any: number or text
+    """Ten significant digits of a number, one short printable line of a text."""
+    if isinstance(value, str):
+        return printable(value)[:MAX_TEXT]
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.9e}")
 
 
 def _plain(value: Any) -> Any:  # numpy scalars to Python's
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _target_columns(target: "TargetTransform") -> dict[str, tuple[str | None, str]]:
-    name, unit = target.name, target.unit or None
-    if target.function == "log10":
-        return {
-            name: (unit, f"estimate of {name}"),
-            f"log10_{name}": ("dex", f"estimate of log10({name})"),
-            f"log10_{name}_std": ("dex", f"standard deviation of log10({name})"),
-        }
-    return {
-        name: (unit, f"estimate of {name}"),
-        f"{name}_std": (unit, f"standard deviation of {name}"),
-    }
-
-
-def _target_values(
-    target: "TargetTransform", mean: np.ndarray, std: np.ndarray
-) -> dict[str, np.ndarray]:
-    mean, std = np.round(mean, DECIMALS), np.round(std, DECIMALS)
-    values = (10.0**mean, mean, std) if target.function == "log10" else (mean, std)
-    return dict(zip(_target_columns(target), values, strict=True))

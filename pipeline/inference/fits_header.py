@@ -55,6 +55,11 @@ class Cards:
 
         return cls(fits.Header.fromstring(block.decode("ascii", "replace")))
 
+    @property
+    def header(self) -> Any:  # astropy's Header carries no types
+        """The header itself, for astropy's own readers."""
+        return self._header
+
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._header
 
@@ -142,6 +147,29 @@ def header_pixel_scale(cards: Cards, primary: Cards) -> PixelScale:
     return PixelScale(None)
 
 
+def linear_wcs(cards: Cards) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Degrees on the sky's plane for a step of one pixel: ((xi/x, xi/y), (eta/x, eta/y)).
+
+    None where the header has no usable celestial WCS.
+    """
+    units, matrix = _axis_units(cards), _matrix(cards)
+    if units is None or matrix is None:
+        return None
+    (a, b), (c, d) = matrix
+    x, y = units[0] / 3600.0, units[1] / 3600.0
+    a, b, c, d = a * x, b * x, c * y, d * y
+    scale = math.sqrt(abs(a * d - b * c)) * 3600.0
+    return ((a, b), (c, d)) if _SCALE_RANGE[0] < scale < _SCALE_RANGE[1] else None
+
+
+def _rotation(degrees: float, steps: list[float | None]) -> list[float | None]:
+    """PC matrix of the older CROTA2 (Calabretta & Greisen 2002, equation 189)."""
+    angle = math.radians(degrees)
+    ratio = steps[1] / steps[0] if steps[0] and steps[1] else 1.0
+    c, s = math.cos(angle), math.sin(angle)
+    return [c, -s * ratio, s / ratio, c]
+
+
 def _axis_units(cards: Cards) -> tuple[float, float] | None:
     """Arcsec per unit of both axes, or None if they are not the sky."""
     types = [cards.text("CTYPE1") or "", cards.text("CTYPE2") or ""]
@@ -166,7 +194,7 @@ def _matrix(cards: Cards) -> tuple[tuple[float, float], tuple[float, float]] | N
         elif "PC001001" in cards:
             values = [cards.number(f"PC00{k[0]}00{k[2]}", float(k[0] == k[2])) for k in keys]
         else:
-            values = [1.0, 0.0, 0.0, 1.0]  # a rotation (CROTA2) leaves the scale as it is
+            values = _rotation(cards.number("CROTA2", 0.0) or 0.0, steps)
     numbers = [value for value in (*values, *steps) if value is not None]
     if len(numbers) < 6:
         return None

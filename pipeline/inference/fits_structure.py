@@ -1,86 +1,42 @@
-"""Walk the HDUs of a FITS file in memory, choose the science image by name and decode it.
-
-Structure and scaling follow FITS 4.0, sections 3 and 4.4. Names decide, never position alone: an
-error map that comes first is not the picture.
-"""
+"""Take the science image out of a FITS file in memory: pixels, masks, and what its header says."""
 
 import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.fits_header import Cards, header_pixel_scale
-from pipeline.inference.fits_tiles import unpack_tiles
+from pipeline.inference.fits_choice import choose, choose_bands, companion
+from pipeline.inference.fits_decode import checksum_holds, decode
+from pipeline.inference.fits_header import header_pixel_scale
+from pipeline.inference.fits_walk import Content, Hdu, walk
 from pipeline.inference.images import (
     MAX_PIXELS,
     RawImage,
+    ReadOptions,
     RejectReason,
     UnreadableImageError,
 )
+from pipeline.inference.photometry import zero_point
+from pipeline.inference.pointing import Pointing
+from pipeline.inference.psf_width import header_fwhm, kernel_fwhm
 
-_BLOCK = 2880
-_CARD = 80
-#: Longest header that is believed: 14 400 cards (drizzled images have under 2000).
-_MAX_HEADER_BLOCKS = 400
-_MAX_HDUS = 500
-_DTYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-#: Larger numbers than this are damage in any unit, and would overflow what follows.
-_MAX_VALUE = 1e100
-#: Words of an EXTNAME that say the image is not the sky.
-_AUXILIARY = frozenset(
-    "ERR ERROR ERRORS DQ WHT WEIGHT WEIGHTS PSF RMS VAR VARIANCE IVAR INVVAR SIGMA STD STDDEV "
-    "NOISE UNC UNCERT UNCERTAINTY MASK FLAG FLAGS BKG BACKGROUND SKY MODEL EXPTIME TIME COV "
-    "COVERAGE CON CTX CONTEXT SEG SEGM SEGMENTATION QUALITY SAMP NPIX HITS AREA WMAP KERNEL "
-    "WCSDVARR D2IMARR WAVELENGTH LAMBDA SPECTRUM".split()
-)
-#: EXTNAMEs that say the image is the picture, best first.
-_SCIENCE = (("SCI", "SCIENCE"), ("IMAGE", "IMG", "DATA", "BGSUB", "PRIMARY", "VIS"))
-_UNNAMED = ("", "COMPRESSED_IMAGE")
+#: An error this many times the median error, or worse, marks a pixel without data.
+_HOPELESS = 1e6
+#: A mask that leaves less than this is no mask of bad pixels, or says that nothing can be used.
+_MIN_GOOD = 0.7
 
 
-@dataclass(frozen=True)
-class _Hdu:
-    index: int
-    start: int
-    data_start: int
-    data_size: int
-    cards: Cards
-    shape: tuple[int, ...]  # numpy order, degenerate axes kept; () without pixels
-    is_compressed: bool
-
-    @property
-    def end(self) -> int:
-        """Offset behind the padded data."""
-        return self.data_start + -(-self.data_size // _BLOCK) * _BLOCK
-
-    @property
-    def extname(self) -> str:
-        name = (self.cards.text("EXTNAME") or "").strip().upper()
-        return "" if name in _UNNAMED else name
-
-    @property
-    def label(self) -> str:
-        version = self.cards.integer("EXTVER")
-        suffix = f",{version}" if version is not None and version > 1 else ""
-        return f"{self.extname}{suffix}" if self.extname else str(self.index)
-
-    @property
-    def squeezed(self) -> tuple[int, ...]:
-        return tuple(n for n in self.shape if n != 1)
-
-
-def select_image(content: bytes, *, hdu: str | None, bands: tuple[str, ...]) -> RawImage:
+def select_image(content: bytes, options: ReadOptions, bands: tuple[str, ...]) -> RawImage:
     """Choose and decode the science image of a whole, unpacked FITS file.
 
     Parameters
     ----------
     content : bytes
-    hdu : str or None
-        Name or number asked for, if any.
+    options : ReadOptions
+        HDU and band asked for, and whether masks count.
     bands : tuple of str
+        Of the checkpoint.
 
     Returns
     -------
@@ -91,162 +47,161 @@ def select_image(content: bytes, *, hdu: str | None, bands: tuple[str, ...]) -> 
     UnreadableImageError
         With the rejection that belongs in the table.
     """
-    if not content.startswith(b"SIMPLE  ="):
-        raise _reject(RejectReason.UNREADABLE, f"not a FITS file: starts with {content[:16]!r}")
-    hdus: list[_Hdu] = []
-    flags: list[str] = []
+    hdus, flags = read_structure(content)
+    several = choose_bands(hdus, bands) if options.hdu is None and len(bands) > 1 else []
+    if several:
+        chosen, was_choice = several[0], False
+    else:
+        chosen, was_choice = choose(hdus, options.hdu, bands, options.band)
+    flags += ["hdu_choice"] * was_choice
+    parts = several or [chosen]
+    for item in parts:
+        _check_size(item, len(content))
+        if not checksum_holds(item, content):
+            flags.append("checksum")
+    if hdus[-1].data_start + hdus[-1].data_size > len(content):
+        flags.append("truncated_file")
+    planes = [decode(item, content) for item in parts]
+    data = np.stack(planes) if several else planes[0].reshape(-1, *planes[0].shape[-2:])
+    if options.masks:
+        for k, item in enumerate(parts):
+            planes_of = data[k : k + 1] if several else data
+            flags += mask_bad_pixels(planes_of, item, hdus, lambda map_: _whole(map_, content))
+    return describe_image(data, chosen, hdus, content, options, flags, parts=parts)
+
+
+def read_structure(content: Content) -> tuple[list[Hdu], list[str]]:
+    """HDUs of a file, and ``truncated_file`` where damage behind the first ends the list."""
+    start = content[0:16]
+    if not start.startswith(b"SIMPLE  ="):
+        raise _reject(RejectReason.UNREADABLE, f"not a FITS file: starts with {start!r}")
+    hdus: list[Hdu] = []
     try:
-        for item in _walk(content):
+        for item in walk(content):
             hdus.append(item)
     except UnreadableImageError:
         if not hdus:
             raise
-        flags.append("truncated_file")
-    chosen, was_choice = _choose(hdus, hdu, bands)
-    flags += ["hdu_choice"] * was_choice
-    _check_size(chosen, len(content))
-    if hdus[-1].data_start + hdus[-1].data_size > len(content):
-        flags.append("truncated_file")
-    if not _checksum_holds(chosen, content):
-        flags.append("checksum")
-    pixels = (
-        _decode_compressed(chosen, content) if chosen.is_compressed else _decode(chosen, content)
-    )
-    scale = header_pixel_scale(chosen.cards, hdus[0].cards)
-    flags += scale.flags
+        return hdus, ["truncated_file"]
+    return hdus, []
+
+
+def describe_image(
+    data: NDArray[np.float64],
+    chosen: Hdu,
+    hdus: list[Hdu],
+    content: Content,
+    options: ReadOptions,
+    flags: list[str],
+    *,
+    parts: list[Hdu] | None = None,
+    offset: tuple[int, int] = (0, 0),
+) -> RawImage:
+    """Pixels (P, H, W) and what the headers say of them; ``offset`` (x, y) is that of a section."""
+    cards, primary = chosen.cards, hdus[0].cards
+    scale = header_pixel_scale(cards, primary)
+    unit = cards.text("BUNIT") or primary.text("BUNIT")
+    names = [item.cards.text("FILTER") or primary.text("FILTER") for item in parts or [chosen]]
+    band = ",".join(name for name in names if name) or None
+    data, band = _plane(data, band, options.band)
     return RawImage(
-        data=pixels.reshape(-1, *pixels.shape[-2:]),
-        hdu=chosen.label,
+        data=data,
+        hdu=",".join(item.label for item in parts or [chosen]),
         pixel_scale=scale.arcsec,
-        unit=chosen.cards.text("BUNIT") or hdus[0].cards.text("BUNIT"),
-        band=chosen.cards.text("FILTER") or hdus[0].cards.text("FILTER"),
-        flags=tuple(dict.fromkeys(flags)),
+        unit=unit,
+        band=band,
+        flags=tuple(dict.fromkeys((*flags, *scale.flags))),
+        pointing=Pointing(cards, offset),
+        photometry=zero_point(cards, primary, unit, scale.arcsec),
+        psf_fwhm=_psf_fwhm(chosen, hdus, content, scale.arcsec),
+        offset=offset,
     )
 
 
-def _walk(content: bytes) -> Iterator[_Hdu]:
-    position = 0
-    for index in range(_MAX_HDUS):
-        if index and content[position : position + 8] != b"XTENSION":
-            return
-        end = _header_end(content, position)
-        cards = Cards.parse(content[position:end])
-        shape, size, is_compressed = _geometry(cards, is_primary=index == 0)
-        item = _Hdu(
-            index=index,
-            start=position,
-            data_start=position + -(-(end - position) // _BLOCK) * _BLOCK,
-            data_size=size,
-            cards=cards,
-            shape=shape,
-            is_compressed=is_compressed,
-        )
-        yield item
-        position = item.end
-
-
-def _header_end(content: bytes, start: int) -> int:
-    stop = min(len(content), start + _MAX_HEADER_BLOCKS * _BLOCK)
-    for position in range(start, stop - 2, _CARD):
-        if (
-            content[position : position + 3] == b"END"
-            and not content[position + 3 : position + 8].strip()
-        ):
-            return position + _CARD
-    raise _reject(RejectReason.UNREADABLE, f"truncated: the header at byte {start} has no END card")
-
-
-def _geometry(cards: Cards, *, is_primary: bool) -> tuple[tuple[int, ...], int, bool]:
-    """Shape (numpy order), bytes of data, and whether the image is tile-compressed."""
-    bitpix, n_axes = cards.integer("BITPIX"), cards.integer("NAXIS")
-    if bitpix not in _DTYPES or n_axes is None or not 0 <= n_axes <= 999:
+def _plane(
+    data: NDArray[np.float64], names: str | None, wanted: str | None
+) -> tuple[NDArray[np.float64], str | None]:
+    """The plane of a cube that was asked for, by its number from 1 or its name in FILTER."""
+    if wanted is None or len(data) == 1:
+        return data, names
+    split = [name.strip() for name in (names or "").replace(";", ",").split(",")]
+    lowered = [name.lower() for name in split]
+    if wanted.lower() in lowered and len(split) == len(data):
+        index = lowered.index(wanted.lower())
+    elif wanted.isdecimal() and 1 <= int(wanted) <= len(data):
+        index = int(wanted) - 1
+    else:
         raise _reject(
-            RejectReason.UNREADABLE, f"bad header: BITPIX={bitpix}, NAXIS={n_axes} is no FITS array"
+            RejectReason.MISSING_BAND,
+            f"no band {wanted!r} among {len(data)} planes; the header names {names or 'none'}",
         )
-    axes = _axes(cards, "NAXIS", n_axes)
-    n_values = math.prod(axes) if axes else 0
-    pcount = cards.integer("PCOUNT", 0) or 0
-    gcount = cards.integer("GCOUNT", 1)
-    gcount = 1 if gcount is None else gcount
-    if pcount < 0 or gcount < 0:
-        raise _reject(RejectReason.UNREADABLE, f"bad header: PCOUNT={pcount}, GCOUNT={gcount}")
-    size = abs(bitpix) // 8 * (gcount * (pcount + n_values) if not is_primary else n_values)
-    kind = (cards.text("XTENSION") or "").strip()
-    if cards.value("ZIMAGE") is True and kind == "BINTABLE":
-        n_axes = cards.integer("ZNAXIS") or 0
-        return _axes(cards, "ZNAXIS", min(max(n_axes, 0), 999)), size, True
-    is_image = (is_primary or kind in ("IMAGE", "IUEIMAGE")) and n_values > 0
-    return axes if is_image else (), size, False
+    return data[index : index + 1], split[index] if len(split) == len(data) else wanted
 
 
-def _axes(cards: Cards, keyword: str, n_axes: int) -> tuple[int, ...]:
-    axes = []
-    for i in range(n_axes, 0, -1):
-        length = cards.integer(f"{keyword}{i}")
-        if length is None or length < 0:
-            raise _reject(RejectReason.UNREADABLE, f"bad header: {keyword}{i} is {length}")
-        axes.append(length)
-    return tuple(axes)
+def mask_bad_pixels(
+    data: NDArray[np.float64],
+    chosen: Hdu,
+    hdus: list[Hdu],
+    read: Callable[[Hdu], NDArray[np.float64]],
+) -> list[str]:
+    """Blank the pixels that the masks, weights and errors beside an image call bad, in place.
+
+    ``read`` gives the part of a map that belongs to ``data`` (P, H, W). Returns flags.
+    """
+    flags = []
+    bad = np.zeros(data.shape[-2:], bool)
+    for role in ("mask", "weight", "error"):
+        item = companion(chosen, hdus, role)
+        if item is None or len(item.squeezed) != 2:
+            continue
+        try:
+            values = read(item).reshape(bad.shape)
+        except UnreadableImageError:
+            flags.append("mask_ignored")
+            continue
+        says_bad = _says_bad(values, role)
+        if says_bad.mean() > 1 - _MIN_GOOD:
+            flags += ["mask_ignored"] * (role == "mask" or bool((~says_bad).any()))
+            continue
+        bad |= says_bad
+    if bad.any():
+        data[:, bad] = np.nan
+        flags.append("masked")
+    return flags
 
 
-def _choose(hdus: list[_Hdu], wanted: str | None, bands: tuple[str, ...]) -> tuple[_Hdu, bool]:
-    images = [item for item in hdus if item.shape]
-    if wanted is not None:
-        for item in images:
-            if wanted.upper() in (item.extname, item.label, str(item.index)):
-                return item, False
-        raise _reject(
-            RejectReason.NO_IMAGE,
-            f"no image HDU {wanted!r}; there are {', '.join(i.label for i in images) or 'none'}",
-        )
-    if not images:
-        raise _reject(RejectReason.NO_IMAGE, f"no image in {len(hdus)} HDU(s)")
-    sky = [item for item in images if not _is_auxiliary(item)]
-    if not sky:
-        names = ", ".join(item.label for item in images)
-        raise _reject(RejectReason.NO_IMAGE, f"only images that are not the sky: {names}")
-    flat = [
-        item for item in sky if len(item.squeezed) >= 2 or min(item.shape) == 1 < len(item.shape)
-    ]
-    if not flat:
-        raise _reject(RejectReason.WRONG_SHAPE, f"HDU {sky[0].label} has one axis, no picture")
-    best = min(_rank(item) for item in flat)
-    leaders = [item for item in flat if _rank(item) == best]
-    for band in (*bands, "VIS"):  # VIS: of many bands, the one a lens is best resolved in
-        matching = [item for item in leaders if _words(item) & _split(band)]
-        if len(leaders) > 1 and len(matching) == 1:
-            leaders = matching
-    if len(leaders) > 1:
-        names = ", ".join(item.label for item in leaders)
-        raise _reject(
-            RejectReason.AMBIGUOUS_IMAGE, f"several images that could be the one: HDUs {names}"
-        )
-    return leaders[0], len(flat) > 1
+def _whole(item: Hdu, content: Content) -> NDArray[np.float64]:
+    _check_size(item, len(content))
+    return decode(item, content)
 
 
-def _words(item: _Hdu) -> set[str]:
-    band = item.cards.text("FILTER") or ""
-    return _split(f"{item.extname} {band}")
+def _says_bad(values: NDArray[np.float64], role: str) -> NDArray[np.bool_]:
+    if role == "mask":
+        return np.asarray(~(values == 0))
+    if role == "weight":
+        return np.asarray(~(values > 0))
+    good = values[np.isfinite(values) & (values > 0)]
+    limit = _HOPELESS * float(np.median(good)) if good.size else math.inf
+    return np.asarray(~((values > 0) & (values < limit)))
 
 
-def _split(text: str) -> set[str]:
-    return set(re.split(r"[^A-Z0-9]+", text.upper())) - {""}
+def _psf_fwhm(
+    chosen: Hdu, hdus: list[Hdu], content: Content, pixel_scale: float | None
+) -> float | None:
+    """FWHM in arcsec of the PSF extension, else as a header keyword says, else None."""
+    item = companion(chosen, hdus, "psf")
+    if item is not None and len(item.squeezed) == 2:
+        try:
+            width = kernel_fwhm(_whole(item, content))
+        except UnreadableImageError:
+            width = None
+        scale = header_pixel_scale(item.cards, item.cards).arcsec or pixel_scale
+        if width is not None and scale is not None:
+            return width * scale
+    return header_fwhm(chosen.cards, hdus[0].cards)
 
 
-def _is_auxiliary(item: _Hdu) -> bool:
-    words = re.split(r"[^A-Z]+", item.extname)
-    return any(word in _AUXILIARY for word in words)
-
-
-def _rank(item: _Hdu) -> int:
-    words = set(re.split(r"[^A-Z]+", item.extname))
-    for rank, names in enumerate(_SCIENCE):
-        if words & set(names):
-            return rank
-    return len(_SCIENCE) + (0 if item.index == 0 else 1)
-
-
-def _check_size(item: _Hdu, n_bytes: int) -> None:
+def _check_size(item: Hdu, n_bytes: int) -> None:
     needed = item.data_start + item.data_size
     if needed > n_bytes:
         raise _reject(
@@ -262,67 +217,6 @@ def _check_size(item: _Hdu, n_bytes: int) -> None:
             RejectReason.TOO_LARGE,
             f"HDU {item.label} is {shape} pixels; cut-outs up to {side} x {side} are scored",
         )
-
-
-def _checksum_holds(item: _Hdu, content: bytes) -> bool:
-    """Whether DATASUM (FITS 4.0, appendix J), if there is one, fits the data."""
-    stated = item.cards.text("DATASUM")
-    if stated is None or not stated.strip().isdecimal():
-        return True
-    data = content[item.data_start : item.end]
-    data += bytes(-len(data) % _BLOCK)
-    total = int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total == int(stated)
-
-
-def _decode(item: _Hdu, content: bytes) -> NDArray[np.float64]:
-    bitpix = item.cards.integer("BITPIX", 8)
-    count = math.prod(item.shape)
-    stored = np.frombuffer(content, _DTYPES[bitpix or 8], count, item.data_start).reshape(
-        item.shape
-    )
-    scale, zero = item.cards.number("BSCALE", 1.0), item.cards.number("BZERO", 0.0)
-    if scale is None or zero is None or scale == 0:
-        raise _reject(RejectReason.UNREADABLE, "bad header: BSCALE or BZERO is no usable number")
-    with np.errstate(over="ignore", invalid="ignore"):
-        pixels = stored.astype(np.float64)
-        if (scale, zero) != (1.0, 0.0):
-            pixels = pixels * scale + zero
-    blank = item.cards.integer("BLANK")
-    if stored.dtype.kind in "iu" and blank is not None:
-        pixels[stored == blank] = np.nan
-    pixels[~(np.abs(pixels) < _MAX_VALUE)] = np.nan
-    return _picture(pixels)
-
-
-def _decode_compressed(item: _Hdu, content: bytes) -> NDArray[np.float64]:
-    tile = [item.cards.integer(f"ZTILE{i + 1}", 1) or 0 for i in range(len(item.shape))]
-    if min(tile) < 1 or math.prod(tile) > MAX_PIXELS:
-        raise _reject(RejectReason.UNREADABLE, f"bad header: compressed tiles of {tile} pixels")
-    alone = _empty_primary() + content[item.start : item.end]
-    alone += bytes(-len(alone) % _BLOCK)
-    algorithm = (item.cards.text("ZCMPTYPE") or "").strip().upper()
-    pixels = unpack_tiles(alone, algorithm, item.shape)
-    pixels[~(np.abs(pixels) < _MAX_VALUE)] = np.nan
-    return _picture(pixels)
-
-
-def _empty_primary() -> bytes:
-    cards = ("SIMPLE  =                    T", "BITPIX  =                    8",
-             "NAXIS   =                    0", "EXTEND  =                    T", "END")  # fmt: skip
-    return "".join(card.ljust(_CARD) for card in cards).ljust(_BLOCK).encode("ascii")
-
-
-def _picture(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop degenerate axes in front of the last two; they carry nothing."""
-    if pixels.ndim < 2:
-        raise _reject(RejectReason.WRONG_SHAPE, "one axis, no picture")
-    planes = tuple(n for n in pixels.shape[:-2] if n != 1)
-    if len(planes) > 1:
-        raise _reject(RejectReason.WRONG_SHAPE, f"{pixels.shape} is not one picture")
-    return pixels.reshape(*planes, *pixels.shape[-2:])
 
 
 def _reject(reason: RejectReason, detail: str) -> UnreadableImageError:

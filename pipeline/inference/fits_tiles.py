@@ -9,8 +9,10 @@ import subprocess
 import sys
 import warnings
 import zlib
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,27 +58,59 @@ def unpack_tiles(file: bytes, algorithm: str, shape: tuple[int, ...]) -> NDArray
     return pixels
 
 
-def _unpack(file: bytes) -> NDArray[np.float64]:
+def unpack_section(
+    path: Path, index: int, algorithm: str, rows: slice, columns: slice
+) -> NDArray[np.float64]:
+    """Unpack only the tiles under a section of a compressed image on disk.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the tiles are damaged, or of an algorithm that is not safe in this process.
+    """
+    if algorithm not in _SAFE:
+        raise _damaged(f"sections of algorithm {algorithm!r} cannot be read")
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = np.asarray(_opened(path)[index].section[rows, columns], dtype=np.float64)
+    except _faults() as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+    pixels[~(np.abs(pixels) < 1e100)] = np.nan
+    return pixels
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path) -> Any:  # astropy's HDUList carries no types
     from astropy.io import fits  # type: ignore[import-untyped]
 
+    return fits.open(path, memmap=True, lazy_load_hdus=True)
+
+
+def _faults() -> tuple[type[BaseException], ...]:
+    """What astropy raises on damaged tiles and on headers that contradict their tables."""
     # not exported, but what its decompressors raise
     from astropy.io.fits.hdu.compressed._compression import (  # type: ignore[import-untyped]
         CfitsioException,
     )
     from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
 
-    # what astropy raises on damaged tiles and on headers that contradict their tables
-    expected = (
+    return (
         OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError,
         ArithmeticError, EOFError, MemoryError, zlib.error, VerifyError, CfitsioException,
     )  # fmt: skip
+
+
+def _unpack(file: bytes) -> NDArray[np.float64]:
+    from astropy.io import fits
+
     try:
         with (
             np.errstate(all="ignore"),
             fits.open(BytesIO(file), memmap=False, lazy_load_hdus=False) as opened,
         ):
             return np.asarray(opened[1].data, dtype=np.float64)
-    except expected as error:
+    except _faults() as error:
         raise _damaged(f"{type(error).__name__}: {error}") from error
 
 

@@ -16,10 +16,14 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pipeline.inference.photometry import Photometry
+    from pipeline.inference.pointing import Pointing
 
 #: Largest file, packed or unpacked, that is read into memory.
 MAX_BYTES = 128 * 2**20
@@ -42,6 +46,9 @@ class RejectReason(StrEnum):
     UNKNOWN_UNIT = "unknown_unit"
     NOT_FINITE = "not_finite"
     BLANK = "blank"
+    OUTSIDE = "outside"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,21 @@ class RawImage:
     pixel_scale : float or None, arcsec
         None where the header does not say.
     unit, band : str or None
-        ``BUNIT`` and ``FILTER``, verbatim.
+        ``BUNIT`` and ``FILTER``, verbatim; of a cube the band that was taken.
     flags : tuple of str
         What a reader of the score should know: ``hdu_choice`` (other images were there),
         ``companion`` (named like a noise map or PSF), ``bad_header``, ``checksum``,
-        ``truncated_file`` (damage behind the picture), ``anisotropic_pixels``.
+        ``truncated_file`` (damage behind the picture), ``anisotropic_pixels``, ``masked`` (pixels
+        left out that a mask, weight or error map calls bad), ``mask_ignored`` (such a map leaves
+        next to nothing).
+    pointing : Pointing or None
+        Where the pixels lie on the sky.
+    photometry : Photometry
+        AB magnitude of one unit.
+    psf_fwhm : float or None, arcsec
+        Of a PSF extension or a header keyword.
+    offset : tuple of int
+        Column and row of the first pixel in the image that ``data`` is a section of.
     """
 
     data: NDArray[np.float64]
@@ -79,6 +96,41 @@ class RawImage:
     unit: str | None
     band: str | None
     flags: tuple[str, ...] = ()
+    pointing: "Pointing | None" = None
+    photometry: "Photometry | None" = None
+    psf_fwhm: float | None = None
+    offset: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user may ask for instead of what the files say.
+
+    Attributes
+    ----------
+    hdu : str or None
+        EXTNAME, ``NAME,VERSION`` or number of the HDU to take.
+    band : str or None
+        Plane of a cube (number from 1, or a name in FILTER), or HDU of a band.
+    center : str
+        ``middle`` of the image, its ``peak``, or ``X,Y``: a pixel counted from 1.
+    masks : bool
+        Whether DQ, weight and error maps beside an image blank its pixels.
+    lens_light : str
+        ``keep``, or ``subtract`` a smooth elliptical model of it.
+    orient : str
+        ``stored`` pixels, or turned and mirrored by quarter turns to ``north`` up, east left.
+    explain : bool
+        Keep every step of the preparation with its numbers.
+    """
+
+    hdu: str | None = None
+    band: str | None = None
+    center: str = "middle"
+    masks: bool = True
+    lens_light: Literal["keep", "subtract"] = "keep"
+    orient: Literal["stored", "north"] = "stored"
+    explain: bool = False
 
 
 class UnreadableImageError(Exception):
@@ -90,7 +142,11 @@ class UnreadableImageError(Exception):
 
 
 def read_image(
-    path: Path, *, hdu: str | None = None, bands: tuple[str, ...] = ()
+    path: Path,
+    *,
+    hdu: str | None = None,
+    bands: tuple[str, ...] = (),
+    options: ReadOptions | None = None,
 ) -> tuple[RawImage | Rejection, str | None]:
     """Read the picture in ``path``.
 
@@ -101,6 +157,8 @@ def read_image(
         Take this HDU (EXTNAME, ``NAME,VERSION`` or number) instead of choosing by name.
     bands : tuple of str
         Bands of the checkpoint; they decide between several science images of one file.
+    options : ReadOptions, optional
+        Everything that can be asked for, ``hdu`` included.
 
     Returns
     -------
@@ -114,17 +172,18 @@ def read_image(
 
     sha256 = None
     try:
-        stored = _read_bytes(path)
+        stored = read_bytes(path)
         sha256 = hashlib.sha256(stored).hexdigest()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # each oddity becomes a flag instead
-            image = select_image(_unpack(stored), hdu=hdu, bands=bands)
+            image = select_image(_unpack(stored), options or ReadOptions(hdu=hdu), bands)
     except UnreadableImageError as error:
         return error.rejection, sha256
     return _named_like_companion(image, path), sha256
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Bytes of a regular file of bounded size; never waits for a pipe or a device."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

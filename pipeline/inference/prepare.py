@@ -1,27 +1,37 @@
 """Bring an image as stored to the checkpoint's pixel scale and size, and say what was done.
 
-The picture is cut around its middle, repaired where few pixels are missing, resampled with its flux
-conserved, and padded with empty sky. It is never turned or mirrored: north has no meaning for a
-lens. Normalisation belongs to the checkpoint (``Preprocess.apply``) and is not repeated here.
+The picture is cut around its centre, repaired where few pixels are missing, resampled with its flux
+conserved, and padded with empty sky. Stored pixels are neither turned nor mirrored unless that is
+asked for: north has no meaning for a lens. Normalisation belongs to the checkpoint
+(``Preprocess.apply``) and is not repeated here.
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference.images import RawImage, Rejection, RejectReason, UnreadableImageError
-
-if TYPE_CHECKING:
-    from pipeline.dataset.preprocess import Preprocess
+from pipeline.inference.images import (
+    RawImage,
+    ReadOptions,
+    Rejection,
+    RejectReason,
+    UnreadableImageError,
+)
+from pipeline.inference.lens_light import subtract_lens_light
+from pipeline.inference.resample import Array, pad, repair, resample, sky_level
+from pipeline.inference.target import Target
+from pipeline.inference.window import Centre, find_centre, keep_around, middle_window
 
 #: Relative difference of pixel scales that is left alone.
 SCALE_TOLERANCE = 0.03
 #: File pixels this much larger than the checkpoint's have lost what the network looks for.
 COARSE_RATIO = 1.5
+#: A PSF this many times wider than that of the training images, or narrower, is said.
+PSF_RATIO = 1.5
 #: File pixels more than this many times the checkpoint's are refused.
 MAX_RATIO = 8.0
 #: The image must reach over this fraction of the checkpoint's field on both axes.
@@ -34,37 +44,13 @@ MAX_MISSING, MAX_MISSING_CENTRE = 0.30, 0.05
 BLANK_FRACTION = 0.99
 #: Peak over noise, smoothed over 3 x 3 pixels, below which nothing is there.
 LOW_SNR = 5.0
-
-Array = NDArray[np.float64]
-#: Median absolute deviation to standard deviation of a Gaussian, 1 / (sqrt(2) erfinv(1/2)).
-_MAD_TO_SIGMA = 1.4826022185056018
 #: Largest pixel given to a network: its differences and squares stay finite in float32.
 _MAX_FLOAT32 = 1e30
 #: Noise that a noise-free image is taken to have, as a fraction of its range.
 _NOISE_FREE = 1e-4
+_ELECTRON_PER_SECOND = frozenset({"electron/s", "electrons/s", "e-/s", "e/s", "electron s-1"})
 
-
-@dataclass(frozen=True)
-class Target:
-    """What a checkpoint's images look like; light enough to send to reader processes.
-
-    ``is_unit_free`` says that each image is normalised by its own noise, so its unit drops out.
-    """
-
-    bands: tuple[str, ...]
-    pixel_scale: float
-    size: int
-    is_unit_free: bool
-
-    @classmethod
-    def of(cls, preprocess: "Preprocess") -> "Target":
-        """Target of a checkpoint's preprocessing."""
-        return cls(
-            bands=preprocess.bands,
-            pixel_scale=preprocess.pixel_scale,
-            size=preprocess.size,
-            is_unit_free=preprocess.normalise == "noise",
-        )
+Step = dict[str, Any]  # Any: numbers and texts by name
 
 
 @dataclass(frozen=True)
@@ -86,7 +72,12 @@ class Prepared:
         Smoothed peak above the border's background in units of its noise.
     flags : tuple of str
         Those of the raw image, and ``pixel_scale_unknown``, ``resampled``, ``coarse_pixels``,
-        ``cropped``, ``padded``, ``repaired``, ``unit_unknown``, ``low_snr``.
+        ``psf_differs``, ``cropped``, ``padded``, ``repaired``, ``lens_light``, ``unit_unknown``,
+        ``low_snr``.
+    facts : mapping
+        Further columns of the scores table by name.
+    steps : tuple of dict
+        What was done, in order, with its numbers; empty unless asked for.
     """
 
     image: NDArray[np.float32]
@@ -95,9 +86,13 @@ class Prepared:
     is_resampled: bool
     snr: float
     flags: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)  # Any: number or text
+    steps: tuple[Step, ...] = ()
 
 
-def prepare_image(raw: RawImage, target: Target) -> Prepared | Rejection:
+def prepare_image(
+    raw: RawImage, target: Target, options: ReadOptions | None = None
+) -> Prepared | Rejection:
     """Match ``raw`` to the bands, pixel scale and size of ``target``.
 
     An unknown pixel scale is never guessed: the native pixels are used and
@@ -107,51 +102,56 @@ def prepare_image(raw: RawImage, target: Target) -> Prepared | Rejection:
     ----------
     raw : RawImage
     target : Target
+    options : ReadOptions, optional
 
     Returns
     -------
     Prepared or Rejection
     """
     try:
-        return _prepare(raw, target)
+        return _prepare(raw, target, options or ReadOptions())
     except UnreadableImageError as error:
         return error.rejection
 
 
-def _prepare(raw: RawImage, target: Target) -> Prepared:
+def _prepare(raw: RawImage, target: Target, options: ReadOptions) -> Prepared:
     _check_bands(raw, target)
     ratio = _ratio(raw, target)
-    size = target.size
-    height, width = raw.data.shape[-2:]
-    if min(height, width) < MIN_SIDE or min(height, width) * ratio < MIN_FIELD * size:
-        raise _reject(
-            RejectReason.TOO_SMALL,
-            f"{height} x {width} pixels cover {height * ratio:.0f} x {width * ratio:.0f} of the "
-            f"checkpoint's {size} x {size}",
-        )
-    flags = list(raw.flags)
-    if raw.pixel_scale is None:
-        flags.append("pixel_scale_unknown")
-    flags += _unit_flags(raw, target)
-    window = _crop(raw.data, size, ratio)
-    was_repaired = _check_pixels(window)
-    planes = np.stack([_repair(plane) for plane in window]) if was_repaired else window
+    centre = find_centre(raw.data, options.center)
+    data = raw.data if centre.is_middle else keep_around(raw.data, centre, target.size / ratio)
+    _check_field(data, target.size, ratio)
+    planes, steps = _window(data, target, ratio)
+    flags = [*raw.flags, *_scale_flags(raw, target, ratio)]
+    factor = _unit_factor(raw, target, flags)
+    missing = steps[-1]["missing"]
+    if factor is not None:
+        planes = planes * np.asarray(factor)[:, None, None]
     if ratio != 1.0:
-        planes = _resample(planes, size, ratio)
-    sides = round(height * ratio), round(width * ratio)
-    padded = _pad(planes, size)
+        planes = resample(planes, target.size, ratio)
+    planes, turn = _orient(planes, raw, options)
+    if options.lens_light == "subtract":
+        planes = np.stack([subtract_lens_light(plane) for plane in planes])
+    sides = [round(n * ratio) for n in data.shape[-2:]]
+    padded = pad(planes, target.size)
     facts = {
         "resampled": ratio != 1.0,
         "coarse_pixels": ratio > COARSE_RATIO,
-        "cropped": max(sides) > size,
+        "cropped": max(sides) > target.size,
         "padded": padded.shape != planes.shape,
-        "repaired": was_repaired,
+        "repaired": missing > 0,
+        "lens_light": options.lens_light == "subtract",
     }
     flags += [word for word, is_so in facts.items() if is_so]
-    image, snr = _finish(padded, target)
+    image, sky, rms, snr = _finish(padded, target)
     if snr < LOW_SNR:
         flags.append("low_snr")
-    return Prepared(image, raw.hdu, raw.pixel_scale, ratio != 1.0, snr, tuple(dict.fromkeys(flags)))
+    columns = _columns(raw, centre, sky, rms, snr, missing, factor)
+    if options.explain:
+        steps = _explain(raw, target, options, steps, columns, flags, turn, ratio, sides)
+    return Prepared(
+        image, raw.hdu, raw.pixel_scale, ratio != 1.0, snr, tuple(dict.fromkeys(flags)), columns,
+        tuple(steps) if options.explain else (),
+    )  # fmt: skip
 
 
 def _check_bands(raw: RawImage, target: Target) -> None:
@@ -159,10 +159,11 @@ def _check_bands(raw: RawImage, target: Target) -> None:
     if n_planes == n_bands:
         return
     reason = RejectReason.MISSING_BAND if n_planes == 1 else RejectReason.WRONG_SHAPE
+    hint = "; --band takes one plane" if n_bands == 1 else ""
     raise _reject(
         reason,
         f"HDU {raw.hdu} has {n_planes} plane(s), the checkpoint sees {n_bands}: "
-        f"{', '.join(target.bands)}",
+        f"{', '.join(target.bands)}{hint}",
     )
 
 
@@ -180,37 +181,27 @@ def _ratio(raw: RawImage, target: Target) -> float:
     return 1.0 if abs(ratio - 1.0) <= SCALE_TOLERANCE else ratio
 
 
-def _unit_flags(raw: RawImage, target: Target) -> list[str]:
-    """Units matter only to a checkpoint that does not normalise each image by its own noise."""
-    if target.is_unit_free:
-        return []
-    if raw.unit is None:
-        return ["unit_unknown"]
-    if raw.unit.strip().lower() not in _ELECTRON_PER_SECOND:
+def _check_field(data: Array, size: int, ratio: float) -> None:
+    height, width = data.shape[-2:]
+    if min(height, width) < MIN_SIDE or min(height, width) * ratio < MIN_FIELD * size:
         raise _reject(
-            RejectReason.UNKNOWN_UNIT, f"BUNIT {raw.unit!r}; this checkpoint needs electron/s"
+            RejectReason.TOO_SMALL,
+            f"{height} x {width} pixels cover {height * ratio:.0f} x {width * ratio:.0f} of the "
+            f"checkpoint's {size} x {size}",
         )
-    return []
 
 
-_ELECTRON_PER_SECOND = frozenset({"electron/s", "electrons/s", "e-/s", "e/s", "electron s-1"})
+def _window(data: Array, target: Target, ratio: float) -> tuple[Array, list[Step]]:
+    """Middle of the image, the checkpoint's field with a margin, its gaps filled."""
+    window = middle_window(data, target.size, ratio)
+    missing, in_centre = _check_pixels(window)
+    planes = np.stack([repair(plane) for plane in window]) if missing else window
+    shape = [int(n) for n in window.shape[-2:]]
+    return planes, [{"step": "window", "pixels": shape, "missing": missing, "in_centre": in_centre}]
 
 
-def _crop(data: Array, size: int, ratio: float) -> Array:
-    """Middle of the image: the checkpoint's field, with a margin if it is to be resampled."""
-    margin = 0 if ratio == 1.0 else 4
-    needed = math.ceil(size / ratio) + 2 * margin
-    rows, columns = (_middle(n, needed, keep_centre=ratio != 1.0) for n in data.shape[-2:])
-    return data[:, rows, columns]
-
-
-def _middle(n: int, needed: int, *, keep_centre: bool) -> slice:
-    start = max(0, (n - needed) // 2)
-    return slice(start, n - start if keep_centre else min(n, start + needed))
-
-
-def _check_pixels(window: Array) -> bool:
-    """Refuse what cannot be repaired and what is empty; say whether anything is missing."""
+def _check_pixels(window: Array) -> tuple[float, float]:
+    """Refuse what cannot be repaired and what is empty; the missing fractions, all and centre."""
     missing = ~np.isfinite(window)
     height, width = window.shape[-2:]
     centre = missing[:, height // 4 : -(height // 4), width // 4 : -(width // 4)]
@@ -226,111 +217,66 @@ def _check_pixels(window: Array) -> bool:
         share = float(np.mean(values == np.median(values)))
         if share > BLANK_FRACTION:
             raise _reject(RejectReason.BLANK, f"{share:.1%} of the pixels have the same value")
-    return in_all > 0
+    return in_all, in_centre
 
 
-def _repair(plane: Array) -> Array:
-    """Fill missing pixels: single ones from their neighbours, large gaps with empty sky."""
+def _scale_flags(raw: RawImage, target: Target, ratio: float) -> list[str]:
+    flags = ["pixel_scale_unknown"] if raw.pixel_scale is None else []
+    if raw.psf_fwhm is not None and target.psf_fwhm is not None:
+        width = raw.psf_fwhm / target.psf_fwhm
+        if not 1 / PSF_RATIO <= width <= PSF_RATIO:
+            flags.append("psf_differs")
+    return flags
+
+
+def _unit_factor(raw: RawImage, target: Target, flags: list[str]) -> tuple[float, ...] | None:
+    """Factor to electron/s of the training instrument, one per band; None where none is needed.
+
+    Units matter only to a checkpoint that does not normalise each image by its own noise.
+    """
+    if target.is_unit_free:
+        return None
+    point = raw.photometry.zero_point if raw.photometry else None
+    if point is not None and all(own is not None for own in target.zero_points):
+        return tuple(10 ** (0.4 * (own - point)) for own in target.zero_points if own is not None)
+    if raw.unit is None:
+        flags.append("unit_unknown")
+    elif raw.unit.strip().lower() not in _ELECTRON_PER_SECOND:
+        raise _reject(
+            RejectReason.UNKNOWN_UNIT,
+            f"BUNIT {raw.unit!r} and no zero point; this checkpoint needs electron/s",
+        )
+    return None
+
+
+def _orient(planes: Array, raw: RawImage, options: ReadOptions) -> tuple[Array, str]:
+    """Turn by quarter turns to north up and east left, where asked for and the WCS is known."""
+    angle = raw.pointing.north_angle if raw.pointing else None
+    if options.orient != "north" or raw.pointing is None or angle is None:
+        return planes, "none"
+    quarter = round(angle / 90.0) % 4
+    planes = np.rot90(planes, quarter, axes=(-2, -1))  # clockwise, since rows count upwards
+    if raw.pointing.is_mirrored:
+        planes = planes[..., ::-1]
+    mirrored = " and mirrored" if raw.pointing.is_mirrored else ""
+    return np.ascontiguousarray(planes), f"{90 * quarter} degrees clockwise{mirrored}"
+
+
+def _finish(
+    planes: Array, target: Target
+) -> tuple[NDArray[np.float32], list[float], list[float], float]:
+    """Cast to float32 without losing faint or offset images; sky, noise and the peak's S/N."""
     from scipy.ndimage import uniform_filter  # type: ignore[import-untyped]
 
-    good = np.isfinite(plane)
-    weight = uniform_filter(good.astype(np.float64), 5, mode="constant")
-    background, _ = _sky(plane)
-    local = uniform_filter(np.where(good, plane - background, 0.0), 5, mode="constant")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        local = local / weight + background
-    gaps = np.where(weight > 0.5, local, _empty_sky(plane, plane.shape))
-    return np.where(good, plane, gaps)
-
-
-def _resample(planes: Array, size: int, ratio: float) -> Array:
-    """Flux-conserving change of the pixel scale by ``ratio`` on both axes."""
-    rows, columns = (
-        resampling_matrix(n, min(size, math.floor(n * ratio + 0.01)), ratio)
-        for n in planes.shape[-2:]
-    )
-    return np.asarray(rows @ planes @ columns.T)
-
-
-@lru_cache(maxsize=64)
-def resampling_matrix(n_in: int, n_out: int, ratio: float) -> Array:
-    """Matrix that takes the flux in ``n_in`` pixels to ``n_out`` pixels around the same centre.
-
-    The cumulative flux along the axis is interpolated by a cubic spline and differenced at the new
-    pixel edges, so each new pixel holds the flux between its edges and none is lost.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-    ratio : float
-        Old pixel side over new pixel side.
-
-    Returns
-    -------
-    NDArray, shape (n_out, n_in)
-    """
-    from scipy.interpolate import make_interp_spline  # type: ignore[import-untyped]
-
-    cumulative = np.vstack([np.zeros(n_in), np.cumsum(np.eye(n_in), axis=0)])
-    edges = n_in / 2 + (np.arange(n_out + 1) - n_out / 2) / ratio
-    spline = make_interp_spline(np.arange(n_in + 1.0), cumulative, k=3)
-    return np.diff(spline(np.clip(edges, 0.0, n_in)), axis=0)
-
-
-def _pad(planes: Array, size: int) -> Array:
-    """Centre the planes in ``size`` x ``size`` pixels of empty sky."""
-    if planes.shape[-2:] == (size, size):
-        return planes
-    height, width = planes.shape[-2:]
-    top, left = (size - height) // 2, (size - width) // 2
-    padded = np.stack([_empty_sky(plane, (size, size)) for plane in planes])
-    padded[:, top : top + height, left : left + width] = planes
-    return padded
-
-
-def _empty_sky(plane: Array, shape: tuple[int, ...]) -> Array:
-    """Background and noise like the border of ``plane``.
-
-    The noise is one fixed pattern, scaled: the same file always gives the same image, and a change
-    of units changes the filled pixels with all others. A flat fill would tell the checkpoint, which
-    measures the noise on the border, that there is none.
-    """
-    background, sigma = _sky(plane)
-    return np.asarray(background + sigma * _noise_pattern(shape))
-
-
-@lru_cache(maxsize=16)
-def _noise_pattern(shape: tuple[int, ...]) -> Array:
-    return np.random.Generator(np.random.Philox(20090)).standard_normal(shape)
-
-
-def _sky(plane: Array) -> tuple[float, float]:
-    """Background and noise: median and scaled MAD of the outermost pixels that have values."""
-    height, width = plane.shape
-    good = np.isfinite(plane)
-    edge = max(2, round(min(height, width) / 16))
-    while True:
-        ring = np.ones(plane.shape, bool)
-        ring[edge:-edge, edge:-edge] = False
-        if (ring & good).sum() >= 2 * (height + width) or 4 * edge >= min(height, width):
-            break
-        edge *= 2
-    values = plane[ring & good] if (ring & good).any() else plane[good]
-    background = float(np.median(values))
-    return background, _MAD_TO_SIGMA * float(np.median(np.abs(values - background)))
-
-
-def _finish(planes: Array, target: Target) -> tuple[NDArray[np.float32], float]:
-    """Cast to float32 without losing faint or offset images, and measure the peak's S/N."""
-    from scipy.ndimage import uniform_filter
-
-    images, snrs = [], []
+    images, skies, noises, snrs = [], [], [], []
     for plane in planes:
-        background, sigma = _sky(plane)
+        background, sigma = sky_level(plane)
         sigma = max(sigma, _NOISE_FREE * float(np.ptp(plane)))
         if not sigma > 0 or not math.isfinite(sigma):
             raise _reject(RejectReason.NOT_FINITE, "pixel values beyond what numbers can hold")
         centred = plane - background
+        skies.append(background)
+        noises.append(sigma)
         snrs.append(float(uniform_filter(centred, 3).max()) / (sigma / 3))
         if _is_float32(plane):
             images.append(plane)
@@ -338,7 +284,7 @@ def _finish(planes: Array, target: Target) -> tuple[NDArray[np.float32], float]:
             images.append(np.ldexp(centred, -math.frexp(sigma)[1]))
         else:
             images.append(np.clip(plane, -_MAX_FLOAT32, _MAX_FLOAT32))
-    return np.stack(images).astype(np.float32), max(snrs)
+    return np.stack(images).astype(np.float32), skies, noises, max(snrs)
 
 
 def _is_float32(plane: Array) -> bool:
@@ -346,6 +292,71 @@ def _is_float32(plane: Array) -> bool:
     if not np.abs(plane).max() <= _MAX_FLOAT32:
         return False
     return bool(np.array_equal(plane.astype(np.float32), plane))
+
+
+def _columns(
+    raw: RawImage,
+    centre: Centre,
+    sky: list[float],
+    rms: list[float],
+    snr: float,
+    missing: float,
+    factor: tuple[float, ...] | None,
+) -> dict[str, Any]:  # Any: number, text or None
+    """Columns of the scores table that describe the image; sky of the first band, file's unit."""
+    where = raw.pointing.radec(centre.x, centre.y) if raw.pointing else None
+    unit = 1.0 if factor is None else factor[0]
+    return {
+        "band": raw.band,
+        "center_x": centre.x + raw.offset[0] + 1,
+        "center_y": centre.y + raw.offset[1] + 1,
+        "ra": where[0] if where else None,
+        "dec": where[1] if where else None,
+        "north_angle": raw.pointing.north_angle if raw.pointing else None,
+        "unit": raw.unit,
+        "zero_point": raw.photometry.zero_point if raw.photometry else None,
+        "psf_fwhm": raw.psf_fwhm,
+        "sky": sky[0] / unit,
+        "sky_rms": rms[0] / unit,
+        "snr": snr,
+        "masked_fraction": missing,
+    }
+
+
+def _explain(
+    raw: RawImage,
+    target: Target,
+    options: ReadOptions,
+    window: list[Step],
+    columns: dict[str, Any],  # Any: as above
+    flags: list[str],
+    turn: str,
+    ratio: float,
+    sides: list[int],
+) -> list[Step]:
+    """Every step in order, with its numbers."""
+    basis = raw.photometry.basis if raw.photometry else ""
+    shape = [int(n) for n in raw.data.shape]
+    return [
+        {"step": "read", "hdu": raw.hdu, "band": raw.band, "shape": shape,
+         "flags": list(raw.flags)},
+        {"step": "unit", "unit": raw.unit, "zero_point": columns["zero_point"], "from": basis,
+         "matters": not target.is_unit_free},
+        {"step": "centre", "asked": options.center, "x": columns["center_x"],
+         "y": columns["center_y"], "ra": columns["ra"], "dec": columns["dec"]},
+        *window,
+        {"step": "pixel_scale", "file": raw.pixel_scale, "network": target.pixel_scale,
+         "ratio": ratio, "resampled": ratio != 1.0, "side_in_network_pixels": sides},
+        {"step": "orientation", "north_angle": columns["north_angle"],
+         "mirrored": raw.pointing.is_mirrored if raw.pointing else None, "turned": turn},
+        {"step": "psf", "file_fwhm": raw.psf_fwhm, "training_fwhm": target.psf_fwhm,
+         "differs": "psf_differs" in flags},
+        {"step": "lens_light", "done": options.lens_light},
+        {"step": "size", "network": target.size, "cropped": "cropped" in flags,
+         "padded": "padded" in flags},
+        {"step": "sky", "level": columns["sky"], "rms": columns["sky_rms"],
+         "snr": columns["snr"]},
+    ]  # fmt: skip
 
 
 def _reject(reason: RejectReason, detail: str) -> UnreadableImageError:

@@ -1,137 +1,219 @@
-"""Read and prepare many files in order, in this process or in several, in bounded memory."""
+"""Read and prepare many items in order, in this process or in several, in bounded memory.
 
-import multiprocessing
+Reader processes are plain Python processes, started without the caller's main module, that answer
+over a pipe. One that dies or does not answer in time is replaced, and the file it was at becomes a
+row with that reason.
+"""
+
 import os
-import signal
+import pickle
+import subprocess
+import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from pipeline.core.errors import ScoringError
-from pipeline.inference.images import RawImage, Rejection, RejectReason, read_image
-from pipeline.inference.prepare import Prepared, Target, prepare_image
+from pipeline.inference.images import ReadOptions, Rejection, RejectReason
+from pipeline.inference.read_item import Outcome, read_item
+from pipeline.inference.search import Found
+from pipeline.inference.target import Target
 
-#: Files a reader process takes at a time.
+#: Items a reader process takes at a time.
 CHUNK = 64
-#: Fewer files than this are read sooner than a reader process starts.
-MIN_FILES_FOR_PROCESSES = 4000
+#: Seconds one item may take in a reader process.
+TIMEOUT = 60.0
+#: Bytes a reader may be ahead of its parent: some sixty 64 x 64 images.
+_PIPE_BYTES = 2**20
+#: Seconds a new reader may take to say that it is there.
+_START_SECONDS = 120.0
+_F_SETPIPE_SZ = 1031
+_CODE = "from pipeline.inference.reader_process import main; main()"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file; ``hdu`` is None where none was chosen."""
-
-    image: Prepared | Rejection
-    hdu: str | None
-    sha256: str | None
+def default_workers() -> int:
+    """Reader processes that leave a core to the network."""
+    return max(1, min(8, len(os.sched_getaffinity(0)) - 1 if _HAS_AFFINITY else 1))
 
 
-def read_one(path: Path, target: Target, hdu: str | None = None) -> Outcome:
-    """Read ``path`` and prepare its picture for a checkpoint; never raises for a bad file."""
-    raw, sha256 = read_image(path, hdu=hdu, bands=target.bands)
-    if not isinstance(raw, RawImage):
-        return Outcome(raw, None, sha256)
-    return Outcome(prepare_image(raw, target), raw.hdu, sha256)
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
-def default_workers(n_files: int) -> int:
-    """Reader processes worth starting for ``n_files``; 0 reads in this process."""
-    if n_files < MIN_FILES_FOR_PROCESSES:
-        return 0
-    return max(1, min(8, (os.cpu_count() or 1) - 1))
+@dataclass
+class _Reader:
+    """A reader process and what it is at."""
+
+    process: subprocess.Popen[bytes]
+    requests: Connection
+    answers: Connection
+    items: Sequence[Found] = ()
+    first: int = 0  # position of the first item in hand
+    n_done: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_busy(self) -> bool:
+        return self.n_done < len(self.items)
+
+    def give(self, first: int, items: Sequence[Found]) -> None:
+        self.first, self.items, self.n_done = first, items, 0
+        self.since = time.monotonic()
+        with suppress(BrokenPipeError, ConnectionError):  # its death shows when it is asked
+            self.requests.send(items)
+
+    def stop(self) -> None:
+        for connection in (self.requests, self.answers):
+            connection.close()
+        self.process.kill()
+        self.process.wait()
 
 
-def read_all(
-    paths: Sequence[Path], target: Target, *, hdu: str | None = None, workers: int = 0
-) -> Iterator[Outcome]:
-    """Outcomes of ``paths`` in their order, the same for any number of workers.
+class ReaderPool:
+    """Reader processes for one target; they start at once, while the caller loads its network.
 
     Parameters
     ----------
-    paths : sequence of Path
-    target : Target
-    hdu : str, optional
     workers : int
-        Reader processes; 0 reads in this process. A file that kills its reader is isolated and
-        becomes a rejection.
-
-    Yields
-    ------
-    Outcome
-
-    Raises
-    ------
-    ScoringError
-        If no reader process can be started.
+        0 reads in this process, without protection against a file that hangs or kills it.
+    target : Target
+    options : ReadOptions
+    timeout : float
+        Seconds an item may take.
     """
-    if workers == 0:
-        for path in paths:
-            yield read_one(path, target, hdu)
-        return
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    waiting: deque[tuple[Sequence[Path], Future[list[Outcome]]]] = deque()
-    pool = _pool(workers)
-    try:
-        for n_taken in range(len(chunks) + 2 * workers):
-            if n_taken < len(chunks):
-                chunk = chunks[n_taken]
-                waiting.append((chunk, pool.submit(_read_chunk, chunk, target, hdu)))
-            if n_taken < 2 * workers or not waiting:
-                continue
-            chunk, future = waiting.popleft()
-            try:
-                yield from future.result()
-            except BrokenProcessPool:
-                pool.shutdown(wait=True, cancel_futures=True)
-                yield from _read_isolated(chunk, target, hdu)
-                pool = _pool(workers)
-                again = [item for item, _ in waiting]
-                waiting = deque(
-                    (item, pool.submit(_read_chunk, item, target, hdu)) for item in again
-                )
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(
+        self, workers: int, target: Target, options: ReadOptions, *, timeout: float = TIMEOUT
+    ) -> None:
+        self._target, self._options, self._timeout = target, options, timeout
+        self._readers: list[_Reader] = []
+        self._readers = [self._start() for _ in range(workers)]
+        self._has_started = False
+
+    def __enter__(self) -> "ReaderPool":
+        """Return the pool."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every reader."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop every reader, whatever it is at."""
+        for reader in self._readers:
+            reader.stop()
+        self._readers = []
+
+    def read(self, items: Sequence[Found]) -> Iterator[Outcome]:
+        """Outcomes of ``items`` in their order, the same for any number of workers.
+
+        Raises
+        ------
+        ScoringError
+            If no reader process can be started.
+        """
+        if not self._readers:
+            for item in items:
+                yield read_item(item, self._target, self._options)
+            return
+        chunks = deque(
+            (start, items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)
+        )
+        ahead = 2 * CHUNK * len(self._readers)
+        ready: dict[int, Outcome] = {}
+        for position in range(len(items)):
+            while position not in ready:
+                for reader in self._readers:
+                    if not reader.is_busy and chunks and chunks[0][0] < position + ahead:
+                        reader.give(*chunks.popleft())
+                self._collect(ready)
+            yield ready.pop(position)
+
+    def _collect(self, ready: dict[int, Outcome]) -> None:
+        """Wait for answers, and replace readers that died or take too long."""
+        busy = [reader for reader in self._readers if reader.is_busy]
+        limit = min(reader.since + self._limit for reader in busy) - time.monotonic()
+        answering = wait([reader.answers for reader in busy], timeout=max(0.0, limit))
+        now = time.monotonic()
+        for reader in busy:
+            if reader.answers in answering:
+                self._receive(reader, ready)
+            elif now - reader.since > self._limit:
+                seconds = f"{self._limit:.0f} s"
+                self._replace(reader, ready, RejectReason.TIMED_OUT, f"not read within {seconds}")
+
+    @property
+    def _limit(self) -> float:
+        return self._timeout if self._has_started else max(self._timeout, _START_SECONDS)
+
+    def _receive(self, reader: _Reader, ready: dict[int, Outcome]) -> None:
+        try:
+            while reader.is_busy and reader.answers.poll():
+                outcome = reader.answers.recv()
+                ready[reader.first + reader.n_done] = outcome
+                reader.n_done += 1
+                reader.since = time.monotonic()
+                self._has_started = True
+        except (EOFError, OSError, pickle.UnpicklingError):
+            detail = "the process that read this file died"
+            self._replace(reader, ready, RejectReason.CRASHED, detail)
+
+    def _replace(
+        self, reader: _Reader, ready: dict[int, Outcome], reason: RejectReason, detail: str
+    ) -> None:
+        """Give the rest of a reader's items to a new one; the item it was at is rejected."""
+        if not self._has_started:
+            self.close()
+            raise ScoringError(
+                "reader processes cannot be started (their message is above); "
+                "--workers 0 reads in this process"
+            )
+        at = reader.n_done
+        ready[reader.first + at] = Outcome(Rejection(reason, detail), None, None)
+        reader.stop()
+        self._readers.remove(reader)
+        new = self._start()
+        self._readers.append(new)
+        if rest := reader.items[at + 1 :]:
+            new.give(reader.first + at + 1, rest)
+
+    def _start(self) -> _Reader:
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        single = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        request_in, request_out = os.pipe()
+        answer_in, answer_out = os.pipe()
+        if sys.platform == "linux":
+            import fcntl
+
+            with suppress(OSError):
+                fcntl.fcntl(answer_out, _F_SETPIPE_SZ, _PIPE_BYTES)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CODE, str(request_in), str(answer_out)],
+            pass_fds=(request_in, answer_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **single, "PYTHONPATH": path},
+        )
+        os.close(request_in)
+        os.close(answer_out)
+        requests = Connection(request_out, readable=False)
+        requests.send((self._target, self._options))
+        return _Reader(process, requests, Connection(answer_in, writable=False))
 
 
-def _read_isolated(paths: Sequence[Path], target: Target, hdu: str | None) -> Iterator[Outcome]:
-    """Read files in a process of their own, renewed whenever one kills it."""
-    pool = _pool(1)
-    try:
-        for path in paths:
-            try:
-                yield pool.submit(read_one, path, target, hdu).result()
-            except BrokenProcessPool:
-                pool.shutdown(wait=True)
-                pool = _pool(1)
-                _require_alive(pool)
-                detail = "the process that read this file died"
-                yield Outcome(Rejection(RejectReason.UNREADABLE, detail), None, None)
-    finally:
-        pool.shutdown(wait=True)
-
-
-def _require_alive(pool: ProcessPoolExecutor) -> None:
-    try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool as error:
-        raise ScoringError(
-            "reader processes cannot be started. A script must do its work under "
-            "\"if __name__ == '__main__':\", since each process imports it; or pass workers=0"
-        ) from error
-
-
-def _read_chunk(paths: Sequence[Path], target: Target, hdu: str | None) -> list[Outcome]:
-    return [read_one(path, target, hdu) for path in paths]
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")  # torch threads do not survive a fork
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def read_all(
+    items: Sequence[Found | Path],
+    target: Target,
+    *,
+    options: ReadOptions | None = None,
+    workers: int = 0,
+    timeout: float = TIMEOUT,
+) -> Iterator[Outcome]:
+    """Outcomes of items or paths in their order; see :class:`ReaderPool`."""
+    found = [item if isinstance(item, Found) else Found(item, str(item)) for item in items]
+    with ReaderPool(workers, target, options or ReadOptions(), timeout=timeout) as pool:
+        yield from pool.read(found)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import ScoringError
-from pipeline.inference.images import Rejection, RejectReason
+from pipeline.inference.images import Rejection, RejectReason, UnreadableImageError
+from pipeline.inference.stacks import ARRAY_SUFFIXES, Part, is_dataset, list_parts
 
 #: Names that a folder is searched for; letter case does not matter.
 SUFFIXES = (
@@ -32,11 +33,17 @@ class Found:
         The row's name: relative to the common root of all inputs, one printable line.
     problem : Rejection or None
         Set where there is nothing to read.
+    part : Part or None
+        Which image of a file that holds several.
+    order : int
+        Position among the images of one file.
     """
 
     path: Path
     name: str
     problem: Rejection | None = None
+    part: Part | None = None
+    order: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,18 @@ class Search:
     n_skipped: int
 
 
-def find_images(inputs: Sequence[Path | str]) -> Search:
+def find_images(inputs: Sequence[Path | str], n_bands: int = 1) -> Search:
     """Search ``inputs``: files, folders (recursively), globs, and ``@FILE`` with one path a line.
 
     A file named outright is taken whatever its suffix; in folders and globs the suffix decides.
-    A folder reached through links is searched once.
+    A folder reached through links is searched once. ``.npy`` and ``.npz`` stacks and Zarr datasets
+    give one item for each of their images.
 
     Parameters
     ----------
     inputs : sequence of Path or str
+    n_bands : int
+        Bands of the checkpoint: tells a picture of that many planes from a stack.
 
     Returns
     -------
@@ -70,7 +80,7 @@ def find_images(inputs: Sequence[Path | str]) -> Search:
     walker = _Walker()
     roots = []
     for path in _expand(inputs):
-        if path.is_dir():
+        if path.is_dir() and not is_dataset(path):
             walker.walk(path)
             roots.append(path)
         else:
@@ -82,15 +92,32 @@ def find_images(inputs: Sequence[Path | str]) -> Search:
         others = f" among {walker.n_skipped} other files" if walker.n_skipped else ""
         raise ScoringError(
             f"{places}: no FITS files{others}; looked for names ending in "
-            f"{', '.join(SUFFIXES[:3])}, plain or packed (.gz, .bz2, .fz)"
+            f"{', '.join(SUFFIXES[:3])}, plain or packed (.gz, .bz2, .fz), .npy and .npz"
         )
     root = _common_root(roots)
-    files = [
+    candidates = [
         Found(path, printable(os.path.relpath(path, root)), problem)
         for path, problem in walker.found.items()
     ]
-    files.sort(key=lambda item: (item.name, os.fsencode(item.path)))
+    candidates.sort(key=lambda item: (item.name, os.fsencode(item.path)))
+    files = [item for place in candidates for item in _parts(place, n_bands)]
     return Search(tuple(files), printable(root), walker.n_skipped)
+
+
+def _parts(place: Found, n_bands: int) -> list[Found]:
+    """The images of a file or dataset that may hold several; a single picture is itself."""
+    is_array = place.path.suffix.lower() in ARRAY_SUFFIXES and not place.path.is_dir()
+    if place.problem is not None or not (is_array or is_dataset(place.path)):
+        return [place]
+    try:
+        parts = list_parts(place.path, n_bands)
+    except UnreadableImageError as error:
+        rejection = Rejection(error.rejection.reason, printable(error.rejection.detail))
+        return [Found(place.path, place.name, rejection)]
+    return [
+        Found(place.path, printable(f"{place.name}{part.label}"), None, part, order)
+        for order, part in enumerate(parts)
+    ]
 
 
 def printable(name: str) -> str:
@@ -111,7 +138,7 @@ def _expand(inputs: Sequence[Path | str]) -> list[Path]:
             paths.extend(_expand(_read_list(Path(text[1:]))))
         elif glob.has_magic(text):
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207 - keeps the user's spelling
-            paths.extend(path for path in matches if path.is_dir() or is_fits_name(path.name))
+            paths.extend(path for path in matches if path.is_dir() or is_image_name(path.name))
         else:
             raise ScoringError(f"{text}: no such file or folder")
     return paths
@@ -125,9 +152,9 @@ def _read_list(path: Path) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def is_fits_name(name: str) -> bool:
-    """Whether a file's name says that it is FITS."""
-    return name.lower().endswith(SUFFIXES)
+def is_image_name(name: str) -> bool:
+    """Whether a file's name says that it is FITS or an array."""
+    return name.lower().endswith((*SUFFIXES, *ARRAY_SUFFIXES))
 
 
 class _Walker:
@@ -155,10 +182,13 @@ class _Walker:
             for entry in names:
                 path = current / entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(path)
+                    if is_dataset(path):
+                        self.found[path] = None
+                    else:
+                        pending.append(path)
                 elif entry.is_symlink() and path.is_dir():
                     self._links.append(path)
-                elif is_fits_name(entry.name):
+                elif is_image_name(entry.name):
                     self.found[path] = None
                 else:
                     self.n_skipped += 1

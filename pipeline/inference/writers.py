@@ -1,4 +1,4 @@
-"""Write a scores table as ECSV, FITS, CSV or Parquet, whole or not at all.
+"""Write a scores table as ECSV, FITS, VOTable, CSV or Parquet, whole or not at all.
 
 A table never holds a clock or a host; its header names the checkpoint that made it, so equal inputs
 give equal tables. CSV has no header: there the checkpoint is one more column. The two text formats
@@ -19,7 +19,7 @@ from pipeline.core.files import atomic_path
 from pipeline.inference.catalogue import Catalogue
 
 #: Suffixes a table can be written under.
-FORMATS = (".ecsv", ".fits", ".csv", ".parquet")
+FORMATS = (".ecsv", ".fits", ".vot", ".votable", ".csv", ".parquet")
 
 
 def require_format(out: Path) -> str:
@@ -64,6 +64,8 @@ def write_catalogue(catalogue: Catalogue, meta: Mapping[str, Any], out: Path) ->
             _write_text(catalogue, meta, temporary, is_ecsv=suffix == ".ecsv")
         elif suffix == ".fits":
             _for_fits(catalogue.table(meta)).write(temporary, format="fits")
+        elif suffix in (".vot", ".votable"):
+            _write_votable(catalogue.table(meta), temporary)
         else:
             _write_parquet(catalogue.table(meta), temporary)
 
@@ -101,9 +103,23 @@ def _for_fits(table: Any) -> Any:  # astropy Tables
         "NFILES": meta["files"],
         "NSCORED": meta["scored"],
         "NREJECT": meta["rejected"],
+        "NOTE": meta.get("note", ""),
+        "POPULAT": json.dumps(meta.get("population", {})),
         "VERSIONS": json.dumps(meta["versions"]),
     }
     return plain
+
+
+def _write_votable(table: Any, path: Path) -> None:  # an astropy Table
+    from astropy.io.votable import from_table  # type: ignore[import-untyped]
+    from astropy.io.votable.tree import Info  # type: ignore[import-untyped]
+
+    meta, table.meta = table.meta, {}
+    content = from_table(table, table_id="scores")
+    for name, value in meta.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        content.resources[0].infos.append(Info(name=name, value=text, ID=name))
+    content.to_xml(str(path), tabledata_format="tabledata")
 
 
 def _write_parquet(table: Any, path: Path) -> None:  # an astropy Table

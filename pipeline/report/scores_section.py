@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ScoringError
-from pipeline.inference.images import RawImage, read_image
-from pipeline.inference.search import find_images
+from pipeline.inference.images import RawImage
+from pipeline.inference.read_item import read_raw
+from pipeline.inference.search import Found, find_images
 from pipeline.report.page import Picture, ScoreCard, ScoreCards, Section, Table
 from pipeline.report.pictures import thumbnail
 
@@ -45,7 +46,7 @@ class Scores:
     rows: tuple[Row, ...]
     class_names: tuple[str, ...]
     checkpoint_sha256: str
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Found] = field(default_factory=dict)
 
     @property
     def scored(self) -> tuple[Row, ...]:
@@ -82,7 +83,7 @@ def read_scores(path: Path, images: Path | None = None) -> Scores:
     if rows and not {"path", "status", "reason"} <= rows[0].keys():
         raise ScoringError(f"{path}: no table of scores: it lacks path, status and reason")
     columns = rows[0].keys() if rows else ()
-    files = {} if images is None else {f.name: f.path for f in find_images([images]).files}
+    files = {} if images is None else {f.name: f for f in find_images([images]).files}
     return Scores(
         path,
         tuple(rows),
@@ -132,8 +133,8 @@ def _cards(scores: Scores, scored: tuple[Row, ...]) -> ScoreCards:
 
 
 def _card(scores: Scores, row: Row) -> ScoreCard:
-    path = scores.files.get(row["path"])
-    raw, digest = read_image(path) if path is not None else (None, None)
+    item = scores.files.get(row["path"])
+    raw, digest = read_raw(item) if item is not None else (None, None)
     is_same = isinstance(raw, RawImage) and digest == row["input_sha256"]
     picture = Picture(thumbnail(raw.data[0]), row["path"]) if is_same else None  # type: ignore[union-attr]
     return ScoreCard(
@@ -143,7 +144,7 @@ def _card(scores: Scores, row: Row) -> ScoreCard:
         label=str(row["label"]) if scores.class_names else _estimate(row),
         trusted=bool(row["trusted"]),
         flags=tuple(str(row["flags"] or "").split(",")) if row["flags"] else (),
-        truth=_truth(path, scores.class_names) if is_same and path is not None else "",
+        truth=_truth(item.path, scores.class_names) if is_same and item is not None else "",
         note=f"novelty {float(row['novelty']):.2f}",
     )
 
@@ -175,7 +176,7 @@ def _truth(path: Path, class_names: tuple[str, ...]) -> str:
 
     try:
         value = fits.getheader(path, 0).get("TRUTH")
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, IndexError):
         return ""
     return value if value in class_names else ""
 

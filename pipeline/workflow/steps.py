@@ -13,6 +13,7 @@ from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.dataset.generate import SimulateSummary
+    from pipeline.inference.images import ReadOptions
     from pipeline.inference.score import ScoreSummary
     from pipeline.training.evaluate import Evaluation
     from pipeline.training.run import TrainSummary
@@ -142,24 +143,45 @@ def sample_images(data: Path, folder: Path) -> Path:
 
 
 def score(
-    run: Path, inputs: Sequence[Path], out: Path, *, hdu: str | None = None, device: str = "auto"
+    run: Path | Sequence[Path],
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    hdu: str | None = None,
+    device: str = "auto",
+    options: "ReadOptions | None" = None,
+    workers: int | None = None,
+    batch_size: int = 64,
+    symmetries: int | None = None,
+    catalogue: Path | None = None,
+    explain: Path | None = None,
+    timeout: float = 60.0,
+    part: tuple[int, int] | None = None,
 ) -> "ScoreSummary":
-    """Score FITS files with a trained network; one row a file.
+    """Score images with a trained network, or several as one; one row an image.
 
     Parameters
     ----------
-    run : Path
+    run : Path or sequence of Path
     inputs : sequence of Path
-        Files, folders, globs, or ``@FILE`` with one path a line.
+        Files, folders, globs, datasets, or ``@FILE`` with one path a line.
     out : Path
         Table; its suffix is its format.
     hdu : str, optional
         HDU to take from every file, instead of choosing by name.
     device : str
+    options, workers, batch_size, symmetries, catalogue, explain, timeout, part
+        As :func:`pipeline.inference.score.run_scoring` takes them.
     """
+    # Before torch loads OpenMP: threads that wait by spinning starve the readers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.inference.score import run_scoring
 
-    return run_scoring(run, inputs, out, hdu=hdu, device=device)
+    return run_scoring(
+        run, inputs, out, hdu=hdu, device=device, options=options, workers=workers,
+        batch_size=batch_size, symmetries=symmetries, catalogue=catalogue, explain=explain,
+        timeout=timeout, part=part,
+    )  # fmt: skip
 
 
 def report(

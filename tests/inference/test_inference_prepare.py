@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.inference.images import RawImage, Rejection, RejectReason
-from pipeline.inference.prepare import Prepared, Target, prepare_image, resampling_matrix
+from pipeline.inference.prepare import Prepared, prepare_image
+from pipeline.inference.resample import resampling_matrix
+from pipeline.inference.target import Target
 
 from .fits_samples import ring
 

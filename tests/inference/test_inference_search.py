@@ -23,7 +23,7 @@ def names(*inputs: Path | str) -> list[str]:
 
 def test_folders_are_searched_deeply_by_suffix_and_the_rest_is_counted(tmp_path):
     fits_names = ["B.FITS", "a/b/c/x.fits.gz", "a/y.fit", "c.fits.fz", "z.fts"]
-    make(tmp_path, *fits_names, "notes.txt", "a/array.npy")
+    make(tmp_path, *fits_names, "notes.txt", "a/array.h5")
     search = find_images([tmp_path])
     assert [item.name for item in search.files] == sorted(fits_names)
     assert search.n_skipped == 2
