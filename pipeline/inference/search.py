@@ -152,6 +152,11 @@ def _read_list(path: Path) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
+def is_fits_name(name: str) -> bool:
+    """Whether a file's name says that it is FITS."""
+    return name.lower().endswith(SUFFIXES)
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file's name says that it is FITS or an array."""
     return name.lower().endswith((*SUFFIXES, *ARRAY_SUFFIXES))
