@@ -15,6 +15,7 @@ RANKS = {
     "statistics": 1,
     "engines": 2,
     "detectability": 2.5,
+    "fit": 2.7,
     "dataset": 3,
     "models": 4,
     "tasks": 4,
