@@ -64,6 +64,14 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense import cutouts/ --labels cutouts.csv --out cutouts.zarr",
     ),
     Command(
+        "export",
+        "pipeline.cli.export:export",
+        "Write a dataset as .npy folders, HDF5, or FITS as a survey delivers it.",
+        "deeplense export data.zarr --format fits --out cutouts --split test\n"
+        "deeplense export data.zarr --format npy --out folders --pairs axion_mass\n"
+        "deeplense export data.zarr --format hdf5 --out data.h5",
+    ),
+    Command(
         "audit",
         "pipeline.cli.audit:audit",
         "Check a dataset: digests, structure, a second engine, and what leaks the class.",

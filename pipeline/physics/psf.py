@@ -219,3 +219,33 @@ def _convolution(n: int, kernel: Floats) -> Floats:
     for offset, weight in zip(range(-radius, radius + 1), kernel, strict=True):
         np.add.at(matrix, (row, np.clip(row + offset, 0, n - 1)), weight)
     return matrix
+
+
+def psf_image(psf: AnyPsf, pixel_scale: float, supersample: int = 1) -> Floats:
+    """What a telescope makes of a pixel of light: the response of :func:`blur`, of unit sum.
+
+    Parameters
+    ----------
+    psf : NoPsf, GaussianPsf, MoffatPsf or KernelPsf
+    pixel_scale : float, arcsec
+    supersample : int
+        Rays along one side of a pixel.
+
+    Returns
+    -------
+    Floats, shape (n, n), n odd
+        Just large enough.
+    """
+    half = 1
+    if isinstance(psf, GaussianPsf):
+        half = int(psf.truncation * psf.fwhm / FWHM_PER_SIGMA / pixel_scale + 0.5) + 1
+    elif isinstance(psf, MoffatPsf):
+        half = psf.half_size
+    elif isinstance(psf, KernelPsf):
+        half = psf.size // 2
+    grid = Grid(2 * half + 1, pixel_scale, supersample)
+    rays = np.zeros((grid.n_pix * supersample,) * 2)
+    middle = slice(half * supersample, (half + 1) * supersample)
+    rays[middle, middle] = 1.0
+    image = blur(psf, grid)(rays)
+    return np.asarray(image / image.sum())
