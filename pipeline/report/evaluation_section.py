@@ -34,6 +34,9 @@ def read_evaluation(run: Path) -> Content | None:
 def evaluation_tiles(content: Content) -> tuple[Tile, ...]:
     """Headline numbers: macro AUC and accuracy, with their intervals."""
     metrics = content["metrics"]
+    if not content["roc"]:
+        name = next(iter(metrics), "")
+        return (Tile(name, f"{metrics[name]:.3f}", _between(content, name, 3)),) if name else ()
     n_classes = len(content["class_names"])
     return (
         Tile("macro AUC", f"{metrics['macro_auc']:.3f}", _between(content, "macro_auc", 3)),
@@ -61,6 +64,8 @@ def evaluation_section(content: Content) -> Section:
     lead = f"{content['n']:,} {split.get(content['split'], content['split'] + ' images')}."
     if not content["same_dataset"]:
         lead += " They come from another dataset than the one the network was trained on."
+    if not content["roc"]:
+        return Section("How well it does", lead, (_numbers(content),))
     return Section(
         "How well it does",
         lead,
@@ -110,6 +115,7 @@ def _numbers(content: Content) -> Table:
     spoken = {"accuracy": "accuracy", "macro_auc": "AUC, mean of classes"}
     spoken |= {f"auc_{name}": f"AUC, {name}" for name in content["class_names"]}
     spoken |= {"cross_entropy": "cross-entropy (nat)", "ece": "calibration error"}
+    spoken |= {name: name.replace("_", " ") for name in content["metrics"] if name not in spoken}
     rows = []
     for name, text in spoken.items():
         value = content["metrics"].get(name)

@@ -92,6 +92,26 @@ def classification_intervals(
     )
 
 
+def auc_interval(
+    is_class: NDArray[np.bool_],
+    score: Floats,
+    *,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+) -> tuple[float, Interval]:
+    """AUC of one class against the others, and its bootstrap interval.
+
+    Parameters
+    ----------
+    is_class : (N,) bool
+    score : (N,) float
+    """
+    rng = image_rng(seed, 2, RunStream.BOOTSTRAP)
+    counts = bootstrap_counts(is_class.astype(np.int64), n_resamples, rng)
+    auc = weighted_auc(is_class, score, np.ones((1, len(score))))
+    return float(auc[0]), percentile_interval(weighted_auc(is_class, score, counts))
+
+
 def mean_interval(
     values: Floats, *, seed: int = 0, n_resamples: int = N_RESAMPLES, level: float = LEVEL
 ) -> Interval:

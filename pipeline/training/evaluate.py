@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.checkpoint.card import model_card, read_dataset_description
 from pipeline.checkpoint.load import Run, load_run
 from pipeline.checkpoint.spec import CARD_FILE, EVALUATION_FILE
+from pipeline.core.config import hint
 from pipeline.core.errors import DatasetMismatchError
 from pipeline.core.files import atomic_write
 from pipeline.core.logs import get_logger
@@ -19,9 +20,16 @@ from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.statistics import metrics as measure
 from pipeline.statistics.intervals import classification_intervals
-from pipeline.tasks.base import Floats
+from pipeline.tasks.base import Answer, Floats, Outputs
+from pipeline.training.bounds import (
+    DetectabilityBin,
+    by_detectability,
+    class_ceilings,
+    class_floors,
+)
 from pipeline.training.journal import Row, read_rows
 from pipeline.training.outputs import SplitOutputs, split_outputs
+from pipeline.training.target_report import TargetReport, target_report
 
 logger = get_logger("evaluate")
 
@@ -44,17 +52,24 @@ class RocCurve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything known about a classification run on one split.
+    """Everything known about a run on one split.
 
     Attributes
     ----------
     metrics : dict
-        accuracy, macro_auc, auc_CLASS, cross_entropy (nat) and ece, of calibrated probabilities.
+        Of calibrated answers. Classification: accuracy, macro_auc, auc_CLASS, cross_entropy (nat)
+        and ece. Regression: mae, rmse, bias (``_dex`` for log10 targets), coverage_68, _90, _95;
+        with ``_TARGET`` appended if there are several. Any other task: its own.
     intervals : dict
         95 % bootstrap interval (low, high) of those that have one.
-    confusion : (K, K) counts, rows are true classes
-    reliability : measure.Reliability
+    confusion : (K, K) counts, rows are true classes; None without classes
+    reliability : measure.Reliability, or None
     roc : one curve per class
+    ceiling, floor : dict
+        Bound on the AUC from detectability, and AUC of boosted trees on plain statistics, by class
+        and for ``macro_auc``; empty where unknown.
+    by_detectability : tuple of DetectabilityBin
+    targets : one report per target of a regression
     novelty_above_95 : float
         Fraction of the split that the run calls more novel than 95 % of the validation images;
         0.05 is expected of data like the training data.
@@ -62,6 +77,7 @@ class Evaluation:
     """
 
     run: Path
+    task: str
     checkpoint_sha256: str
     dataset_sha256: str
     same_dataset: bool
@@ -70,9 +86,13 @@ class Evaluation:
     class_names: tuple[str, ...]
     metrics: dict[str, float]
     intervals: dict[str, Pair]
-    confusion: NDArray[np.int64]
-    reliability: measure.Reliability
+    confusion: NDArray[np.int64] | None
+    reliability: measure.Reliability | None
     roc: tuple[RocCurve, ...]
+    ceiling: dict[str, float]
+    floor: dict[str, float]
+    by_detectability: tuple[DetectabilityBin, ...]
+    targets: tuple[TargetReport, ...]
     novelty_above_95: float
     curves: tuple[Row, ...]
 
@@ -103,20 +123,19 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:  # Any: plain JSON data
         """Return the fields that ``deeplense evaluate --json`` promises, and the intervals."""
-        content: dict[str, Any] = _plain(
-            {
-                "n": self.n,
-                "accuracy": self.accuracy,
-                "macro_auc": self.macro_auc,
-                "auc": self.auc,
-                "macro_auc_interval": self.macro_auc_interval,
-                "ece": self.ece,
-                "accuracy_interval": self.intervals["accuracy"],
-                "auc_interval": {name: self.intervals[f"auc_{name}"] for name in self.class_names},
-                "confusion": self.confusion,
-                "split": self.split,
-            }
-        )
+        found: dict[str, Any] = {"n": self.n, "task": self.task, "split": self.split}
+        found |= {name: value for name, value in self.metrics.items() if name[:4] != "auc_"}
+        names = {name: f"{name}_interval" for name in self.intervals if name[:4] != "auc_"}
+        found |= {key: self.intervals[name] for name, key in names.items()}
+        if self.roc:
+            found["auc"] = self.auc
+            found["auc_interval"] = {name: self.intervals[f"auc_{name}"] for name in self.auc}
+            found |= {"confusion": self.confusion, "ceiling": self.ceiling, "floor": self.floor}
+        bins = [asdict(line) for line in self.by_detectability]
+        found |= {"by_detectability": bins} if bins else {}
+        if self.targets:
+            found["targets"] = [_without_points(asdict(report)) for report in self.targets]
+        content: dict[str, Any] = _plain(found)
         return content
 
     def to_json(self) -> dict[str, Any]:  # Any: plain JSON data
@@ -144,15 +163,14 @@ def evaluate_run(
     Raises
     ------
     CheckpointError
-        If the run cannot be loaded or is no classifier.
+        If the run cannot be loaded.
     DatasetMismatchError
-        If the dataset does not fit the checkpoint.
+        If the dataset does not fit the checkpoint, or lacks its target.
     """
-    loaded = load_run(run, device=device, task="classification")
+    loaded = load_run(run, device=device)
     dataset = open_dataset(data)
     require_fitting(loaded, dataset)
-    source = BatchSource(dataset, split, loaded.preprocess, batch_size=BATCH_SIZE, seed=0)
-    found = split_outputs(loaded.network, source, loaded.device)
+    found = run_outputs(loaded, dataset, split)
     evaluation = _evaluate(loaded, dataset, split, found)
     content = evaluation.to_json()
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -160,6 +178,19 @@ def evaluate_run(
     card = model_card(loaded.spec, read_dataset_description(loaded.path), content)
     atomic_write(loaded.path / CARD_FILE, card)
     return evaluation
+
+
+def run_outputs(run: Run, dataset: Dataset, split: str) -> SplitOutputs:
+    """Raw outputs of a run for every image of a split, with the truth."""
+    source = BatchSource(
+        dataset,
+        split,
+        run.preprocess,
+        batch_size=BATCH_SIZE,
+        seed=0,
+        target_names=tuple(target.name for target in run.spec.targets),
+    )
+    return split_outputs(run.network, source, run.device)
 
 
 def require_fitting(run: Run, dataset: Dataset) -> None:
@@ -177,6 +208,13 @@ def require_fitting(run: Run, dataset: Dataset) -> None:
         ("pixel scale (arcsec)", p.pixel_scale, dataset.pixel_scale),
         ("image size (pixels)", p.size, dataset.image_shape[1]),
     )
+    known = dataset.truth_info()
+    lacking = [target.name for target in run.spec.targets if target.name not in known]
+    if lacking:
+        raise DatasetMismatchError(
+            f"{dataset.path}: has no truth column {lacking[0]!r}, which {run.path} estimates"
+            f"{hint(lacking[0], known)}"
+        )
     wrong = [f"{what} {there} instead of {here}" for what, here, there in pairs if here != there]
     if wrong:
         raise DatasetMismatchError(
@@ -185,28 +223,20 @@ def require_fitting(run: Run, dataset: Dataset) -> None:
 
 
 def _evaluate(run: Run, dataset: Dataset, split: str, found: SplitOutputs) -> Evaluation:
-    labels = found.outputs.labels
-    probability = run.task.answer(found.outputs.values, run.spec.calibration).class_probability
-    assert probability is not None  # the run is a classifier: load_run checked
-    auc = measure.auc_per_class(labels, probability)
-    curve = measure.reliability(labels, probability)
-    metrics = {
-        "accuracy": measure.accuracy(labels, probability),
-        "macro_auc": float(np.mean(auc)),
-        **{f"auc_{name}": float(a) for name, a in zip(run.class_names, auc, strict=True)},
-        "cross_entropy": measure.cross_entropy(labels, probability),
-        "ece": curve.ece,
-    }
-    ends = classification_intervals(labels, probability)
-    intervals = {
-        "accuracy": (ends.accuracy.low, ends.accuracy.high),
-        "macro_auc": (ends.macro_auc.low, ends.macro_auc.high),
-    }
-    for name, interval in zip(run.class_names, ends.auc, strict=True):
-        intervals[f"auc_{name}"] = (interval.low, interval.high)
-    rates = measure.roc_curves(labels, probability)
+    outputs = found.outputs
+    answer = run.task.answer(outputs.values, run.spec.calibration)
+    metrics: dict[str, float] = {}
+    intervals: dict[str, Pair] = {}
+    if answer.class_probability is not None:
+        _judge_classes(run, outputs.labels, answer.class_probability, metrics, intervals)
+    targets = _judge_targets(run, outputs, answer, metrics, intervals)
+    if not metrics:
+        metrics = run.task.metrics(outputs, run.spec.calibration)
+    probability, labels = answer.class_probability, outputs.labels
+    rates = () if probability is None else measure.roc_curves(labels, probability)
     return Evaluation(
         run=run.path,
+        task=run.spec.task.kind,
         checkpoint_sha256=run.sha256,
         dataset_sha256=dataset.sha256,
         same_dataset=dataset.sha256 == run.spec.dataset_sha256,
@@ -215,14 +245,71 @@ def _evaluate(run: Run, dataset: Dataset, split: str, found: SplitOutputs) -> Ev
         class_names=run.class_names,
         metrics=metrics,
         intervals=intervals,
-        confusion=measure.confusion(labels, probability),
-        reliability=curve,
+        confusion=None if probability is None else measure.confusion(labels, probability),
+        reliability=None if probability is None else measure.reliability(labels, probability),
         roc=tuple(
-            RocCurve(name, float(auc[k]), *rates[k]) for k, name in enumerate(run.class_names)
+            RocCurve(name, metrics[f"auc_{name}"], *rate)
+            for name, rate in zip(run.class_names if rates else (), rates, strict=True)
         ),
+        ceiling={} if probability is None else class_ceilings(dataset, split),
+        floor={} if probability is None else class_floors(dataset, split),
+        by_detectability=()
+        if probability is None
+        else by_detectability(dataset, outputs.index, probability),
+        targets=targets,
         novelty_above_95=float(np.mean(run.novelty.quantile(found.description) >= 0.95)),
         curves=tuple(read_rows(run.path)),
     )
+
+
+def _judge_classes(
+    run: Run,
+    labels: NDArray[np.int64],
+    probability: Floats,
+    metrics: dict[str, float],
+    intervals: dict[str, Pair],
+) -> None:
+    """Add the figures of a classifier."""
+    auc = measure.auc_per_class(labels, probability)
+    metrics |= {
+        "accuracy": measure.accuracy(labels, probability),
+        "macro_auc": float(np.mean(auc)),
+        **{f"auc_{name}": float(a) for name, a in zip(run.class_names, auc, strict=True)},
+        "cross_entropy": measure.cross_entropy(labels, probability),
+        "ece": measure.reliability(labels, probability).ece,
+    }
+    ends = classification_intervals(labels, probability)
+    intervals["accuracy"] = (ends.accuracy.low, ends.accuracy.high)
+    intervals["macro_auc"] = (ends.macro_auc.low, ends.macro_auc.high)
+    for name, interval in zip(run.class_names, ends.auc, strict=True):
+        intervals[f"auc_{name}"] = (interval.low, interval.high)
+
+
+def _judge_targets(
+    run: Run,
+    outputs: Outputs,
+    answer: Answer,
+    metrics: dict[str, float],
+    intervals: dict[str, Pair],
+) -> tuple[TargetReport, ...]:
+    """Add the figures of a regression; of each target by its name if there are several."""
+    if answer.target_quantile is None:
+        return ()
+    reports = tuple(
+        target_report(target, outputs.targets[:, i], answer.target_quantile[:, i])
+        for i, target in enumerate(run.spec.targets)
+    )
+    for report in reports:
+        end = "" if len(reports) == 1 else f"_{report.name}"
+        metrics |= {f"{name}{end}": value for name, value in report.metrics.items()}
+        intervals |= {f"{name}{end}": ends for name, ends in report.intervals.items()}
+        unit = "_dex" if report.function == "log10" else ""
+        metrics[f"mae_constant{unit}{end}"] = report.mae_constant
+    return reports
+
+
+def _without_points(report: dict[str, Any]) -> dict[str, Any]:  # Any: plain JSON data
+    return {k: v for k, v in report.items() if k not in ("truth", "median", "low", "high")}
 
 
 def _plain(value: Any) -> Any:  # Any: JSON data out of arrays, paths and numbers

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import roc_auc_score
 
 from pipeline.checkpoint.load import load_run
-from pipeline.core.errors import DatasetError, DatasetMismatchError
+from pipeline.core.errors import ConfigError, DatasetError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.store import open_dataset
@@ -65,6 +65,65 @@ def test_promised_fields_are_there(trained, data):
     summary = evaluate_run(trained, data, split="val", device="cpu").summary()
     assert {"n", "accuracy", "macro_auc", "auc", "macro_auc_interval", "ece"} <= set(summary)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_plain_statistics_stand_beside_the_network(trained, data):
+    found = evaluate_run(trained, data, device="cpu")
+    assert set(found.floor) == {*open_dataset(data).class_names, "macro_auc"}
+    assert 0.3 < found.floor["macro_auc"] <= 1.0
+    assert found.ceiling == {}  # this dataset does not know its detectability
+
+
+def test_detectability_bins_hold_the_images_and_their_ceilings(trained, data, tmp_path):
+    sizes = ["n_images=60", "shard_size=60", "n_pix=32", "supersample=1", "detectability=all"]
+    split = ["splits.train=0.2", "splits.val=0.2", "splits.test=0.6", "seed=5"]
+    config = load_dataset_config("demo", sizes + split)
+    simulate_dataset(config, tmp_path / "known.zarr", workers=1)
+    dataset = open_dataset(tmp_path / "known.zarr")
+    found = evaluate_run(trained, tmp_path / "known.zarr", device="cpu")
+    labels = dataset.labels[dataset.indices("test")]
+    assert sum(line.n for line in found.by_detectability) == np.sum(labels != 0)
+    for line in found.by_detectability:
+        d = dataset.truth("d_prior")[dataset.indices("test")]
+        is_class = labels == dataset.class_names.index(line.class_name)
+        assert line.n == np.sum(is_class & (d >= line.low) & (d < line.high))
+        assert line.auc_interval.low <= line.auc <= line.auc_interval.high
+        assert 0.5 <= line.ceiling <= 1.0
+    assert 0.5 < found.ceiling["macro_auc"] <= 1.0
+    assert not found.same_dataset
+
+
+@pytest.mark.parametrize("kind", ["regression", "joint"])
+def test_regression_is_judged_by_value_and_beside_knowing_nothing(data, tmp_path, kind):
+    run_training(tiny_training(task=kind, epochs=2), data, tmp_path / "run", device="cpu")
+    found = evaluate_run(tmp_path / "run", data, device="cpu")
+    dataset = open_dataset(data)
+    index = dataset.indices("test")
+    mass = np.log10(dataset.truth("axion_mass")[index])
+    predicted = load_run(tmp_path / "run").predict(dataset.read_images(index))
+    error = np.abs(predicted.target_quantile[:, 0, 3] - mass)
+    assert_allclose(found.metrics["mae_dex"], np.nanmean(error), rtol=1e-6)
+    low, high = found.intervals["mae_dex"]
+    assert low <= found.metrics["mae_dex"] <= high
+    (report,) = found.targets
+    assert report.n == sum(line.n for line in report.bins) == sum(report.readings.values())
+    assert report.n == np.isfinite(mass).sum() > 0
+    train = np.log10(dataset.truth("axion_mass")[dataset.indices("train")])
+    constant = np.nanmean(np.abs(mass - np.nanmedian(train)))
+    assert_allclose(found.metrics["mae_constant_dex"], constant, rtol=1e-6)
+    summary = found.summary()
+    assert {"mae_dex", "mae_dex_interval", "coverage_90", "targets"} <= set(summary)
+    assert ("macro_auc" in summary) == (kind == "joint")
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == found.to_json()
+    assert "mae_dex" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+
+
+def test_dataset_without_the_target_is_refused_by_name(data, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"no truth column 'axion_mas'.*did you mean 'axion_mass'"
+    ):
+        task = {"kind": "regression", "targets": ("axion_mas",)}
+        run_training(tiny_training(task=task), data, tmp_path / "run", device="cpu")
 
 
 def test_unknown_split_is_refused(trained, data):

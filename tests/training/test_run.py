@@ -304,5 +304,7 @@ def test_axion_mass_is_learnt_from_the_images_that_have_one(data, tmp_path):
     assert predicted.class_probability is None
     assert predicted.target_mean.shape == predicted.target_std.shape == (4, 1)
     assert ((predicted.target_mean > -26) & (predicted.target_mean < -20)).all()  # log10 of eV
+    found = evaluate_run(tmp_path / "run", data, device="cpu")
+    assert found.n == len(dataset.indices("test")) and found.confusion is None
     with pytest.raises(CheckpointError, match="for 'regression', needed is 'classification'"):
-        evaluate_run(tmp_path / "run", data, device="cpu")
+        load_run(tmp_path / "run", task="classification")
