@@ -62,13 +62,17 @@ def _data(spec: CheckpointSpec, dataset: Plain) -> list[str]:
         lines.append(f"{str(dataset['description']).strip()}")
         lines.append("")
     lines += [
-        f"- images: {spec.n_train} to train, {spec.n_val} to validate and calibrate",
+        f"- images: {spec.n_train} to train{_once(spec)}, {spec.n_val} to validate and calibrate",
         f"- classes: {', '.join(spec.class_names)}",
         f"- dataset sha256: `{spec.dataset_sha256}`",
     ]
     if dataset:
         lines.append(f"- every prior and instrument number: `{DATASET_FILE}` in this folder")
     return [*lines, ""]
+
+
+def _once(spec: CheckpointSpec) -> str:
+    return ", simulated on the fly and seen once each" if spec.simulated_on_the_fly else ""
 
 
 def _input(spec: CheckpointSpec) -> list[str]:

@@ -58,6 +58,7 @@ class CheckpointSpec(StrictModel):
     step: int = Field(ge=0)
     metrics: dict[str, float]
     dataset_sha256: str
+    simulated_on_the_fly: bool = False
     config_sha256: str
     weights_sha256: str
     reference_sha256: str

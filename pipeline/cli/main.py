@@ -82,7 +82,8 @@ COMMANDS: tuple[Command, ...] = (
         "pipeline.cli.train:train",
         "Train a network on a dataset, or go on with an interrupted run.",
         "deeplense train demo --data data.zarr --out runs/first\n"
-        "deeplense train demo --data data.zarr --out runs/cvt --model cvt --device cuda",
+        "deeplense train demo --data data.zarr --out runs/cvt --model cvt --device cuda\n"
+        "deeplense train lens_hybrid --data contrast_hst --out runs/fly",
     ),
     Command(
         "evaluate",

@@ -13,7 +13,9 @@ def train(
     config: str = "demo",
     /,
     *,
-    data: Annotated[Path, Parameter(help="Dataset to train on.")],
+    data: Annotated[
+        Path, Parameter(help="Dataset to train on, or a preset to simulate meanwhile.")
+    ],
     out: Annotated[Path, Parameter(help="Run folder to write, or to go on with.")],
     model: Annotated[str | None, Parameter(help="Kind of network (see: deeplense models).")] = None,
     epochs: Annotated[int | None, Parameter(help="Passes over the training images.")] = None,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from pipeline.dataset.store import Dataset
 
 if TYPE_CHECKING:
     import torch
+
+    from pipeline.dataset.stream import Simulated
 
 #: Images that are shuffled together, bytes; twice as many may be at hand.
 WINDOW_BYTES = 256 * 1024**2
@@ -54,7 +56,10 @@ class Batch:
 class Batches(Protocol):
     """Where a training loop gets its batches from, stored or simulated."""
 
-    batch_size: int
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch, of all ranks together."""
+        ...
 
     @property
     def n_images(self) -> int:
@@ -200,6 +205,25 @@ class BatchSource:
     @cached_property
     def _images(self) -> ShardCache:
         return image_shards(self.dataset, 2 * self.window_bytes)
+
+
+def to_batch(found: Simulated, *, pin: bool | None = None) -> Batch:
+    """A simulated batch as tensors, page-locked where there is a GPU."""
+    import torch
+
+    pin = torch.cuda.is_available() if pin is None else pin
+
+    def tensor(values: NDArray[Any]) -> torch.Tensor:
+        made = torch.from_numpy(np.ascontiguousarray(values))
+        return made.pin_memory() if pin else made
+
+    return Batch(
+        image=tensor(found.image),
+        label=tensor(found.label),
+        target=tensor(found.target),
+        index=tensor(found.index),
+        extra={name: tensor(values) for name, values in found.extra.items()},
+    )
 
 
 def default_threads() -> int:

@@ -6,14 +6,13 @@ first form is blind to any affine change of units, which is what FITS files from
 need. Nothing is ever scaled by an image's own maximum: that would mix flux into every pixel.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.config import StrictModel
-from pipeline.dataset.store import Dataset
 
 #: Images of the train split that the constants are fitted on.
 FIT_IMAGES = 2000
@@ -25,6 +24,29 @@ SIGMA_FLOOR = 1e-4
 MAD_TO_SIGMA = 1.482602218505602
 
 Stretch = Literal["linear", "asinh", "sqrt", "log"]
+
+
+class TrainImages(Protocol):
+    """What the constants are fitted on."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Name of each channel."""
+        ...
+
+    @property
+    def pixel_scale(self) -> float:
+        """Pixel scale, arcsec."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Bands, rows, columns."""
+        ...
+
+    def first_images(self, n: int) -> NDArray[np.float32]:
+        """The first ``n`` images of the train split (B, C, H, W)."""
+        ...
 
 
 class PreprocessConfig(StrictModel):
@@ -100,9 +122,9 @@ class Preprocess(StrictModel):
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def fit_preprocess(dataset: Dataset, config: PreprocessConfig) -> Preprocess:
+def fit_preprocess(dataset: TrainImages, config: PreprocessConfig) -> Preprocess:
     """Measure the constants on the first images of the train split."""
-    sample = _train_sample(dataset)
+    sample = np.asarray(dataset.first_images(FIT_IMAGES), np.float32)
     background, sigma = border_statistics(sample)
     n_bands = len(dataset.bands)
     unit = Preprocess(
@@ -177,10 +199,3 @@ def _stretch(x: NDArray[np.float32], kind: Stretch, softening: float) -> NDArray
     bent = np.sqrt(1.0 + size) - np.float32(1.0) if kind == "sqrt" else np.log1p(size, out=size)
     np.copysign(bent, t, out=t)
     return t
-
-
-def _train_sample(dataset: Dataset) -> NDArray[np.float32]:
-    """The first ``FIT_IMAGES`` train images, read as one slice so that memory stays bounded."""
-    index = dataset.indices("train")[:FIT_IMAGES]
-    images = dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))
-    return np.asarray(images[index - index[0]], np.float32)

@@ -30,6 +30,9 @@ from pipeline.physics.components import TruthColumn
 if TYPE_CHECKING:
     import zarr
 
+    from pipeline.dataset.loader import BatchSource
+    from pipeline.dataset.preprocess import Preprocess
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -161,6 +164,40 @@ class Dataset:
             If its shard is missing or damaged.
         """
         return read_images(self, self._shards, indices)
+
+    def first_images(self, n: int) -> NDArray[np.float32]:
+        """The first ``n`` images of the train split, in ``unit``."""
+        return self.read_images(self.indices("train")[:n])
+
+    def first_truth(self, name: str) -> NDArray[np.float64]:
+        """One truth column for the train split."""
+        return self.truth(name)[self.indices("train")]
+
+    def first_labels(self) -> NDArray[np.int16]:
+        """Class index of each image of the train split."""
+        return self.labels[self.indices("train")]
+
+    def n_of(self, split: str) -> int:
+        """Images of a split."""
+        return len(self.indices(split))
+
+    def batches(
+        self, split: str, preprocess: Preprocess | None = None, **options: Any
+    ) -> BatchSource:
+        """Batches of one split: whole shards in order, shuffled in a window, read ahead.
+
+        Parameters
+        ----------
+        split : str
+        preprocess : Preprocess, optional
+            Without it images stay as they are stored.
+        options
+            Parameters of ``loader.BatchSource``: ``batch_size``, ``seed``, ``target_names``,
+            ``augment``, ``rank``, ``n_ranks`` and others.
+        """
+        from pipeline.dataset.loader import BatchSource
+
+        return BatchSource(self, split, preprocess, **options)
 
     def truth(self, name: str) -> NDArray[np.float64]:
         """One truth column, shape (N,); NaN where a class has no such value.

@@ -71,7 +71,7 @@ def _make_in_processes(
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     arguments = (str(store.path), json.dumps(dump(config)), counter)
-    with _one_thread_each():
+    with one_thread_each():
         pool = ProcessPoolExecutor(workers, context, _start_worker, arguments)
         pending = {pool.submit(_work, shard) for shard in missing}
     shown = 0
@@ -89,10 +89,10 @@ def _make_in_processes(
             "kept, run the same command again to go on"
         ) from error
     finally:
-        _stop(pool)
+        stop(pool)
 
 
-def _stop(pool: ProcessPoolExecutor) -> None:
+def stop(pool: ProcessPoolExecutor) -> None:
     """End a pool at once; its unfinished shards count as missing."""
     processes = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
@@ -113,7 +113,7 @@ class _Worker:
 
 def _start_worker(path: str, config_json: str, counter: Synchronized[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     config = validate(json.loads(config_json), DatasetConfig)
     _Worker.config = config
     _Worker.store = ShardStore(Path(path), simulation_spec(config))
@@ -121,7 +121,7 @@ def _start_worker(path: str, config_json: str, counter: Synchronized[int]) -> No
     _Worker.counter = counter
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End this worker when the command that started it is killed; its shard counts as missing."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -139,7 +139,8 @@ def _work(shard: int) -> None:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
+    """Let processes started meanwhile use one thread each."""
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

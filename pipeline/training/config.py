@@ -8,6 +8,7 @@ from pydantic import Field
 from pipeline.core.config import StrictModel, config_sha256, load_config
 from pipeline.core.registry import plugin_field
 from pipeline.core.resources import sim_params
+from pipeline.dataset.online import OnlineConfig
 from pipeline.dataset.preprocess import PreprocessConfig
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS
@@ -91,6 +92,8 @@ class TrainingConfig(StrictModel):
 
     Parameters
     ----------
+    online : OnlineConfig
+        Size of the splits where images are simulated on the fly; a stored dataset has its own.
     epochs : int
         Passes over the train split.
     batch_size : int
@@ -117,6 +120,7 @@ class TrainingConfig(StrictModel):
     description: str = ""
     model: plugin_field(MODELS)  # type: ignore[valid-type]
     task: plugin_field(TASKS) = Field("classification", validate_default=True)  # type: ignore[valid-type]
+    online: OnlineConfig = OnlineConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     augment: Augment = Augment()
     auxiliary: Auxiliary | None = None

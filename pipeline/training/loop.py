@@ -18,7 +18,7 @@ from pipeline.checkpoint.network import Network
 from pipeline.core.errors import TrainingError
 from pipeline.core.logs import get_logger, progress
 from pipeline.core.seeding import RunStream, image_rng
-from pipeline.dataset.loader import Batch, BatchSource
+from pipeline.dataset.loader import Batch, Batches
 from pipeline.tasks.base import Task
 from pipeline.training.accelerator import Accelerator
 from pipeline.training.config import TrainingConfig
@@ -52,8 +52,8 @@ class Parts:
     network: Network
     task: Task
     learner: Learner
-    train: BatchSource
-    val: BatchSource
+    train: Batches
+    val: Batches
     journal: Journal
 
     @property
@@ -159,7 +159,8 @@ def _run_epoch(
             watch.add(batches, _step(parts, batches, fraction, position.step))
             position.step += 1
             position.epoch_step += len(batches)
-            advance(sum(len(batch.index) for batch in batches))
+            n_own = sum(len(batch.index) for batch in batches)
+            advance(n_own * parts.accelerator.group.size)
             if is_first and time.monotonic() - saved > save_every:
                 watch.check()
                 position.elapsed = clock.elapsed
@@ -168,7 +169,7 @@ def _run_epoch(
     watch.check()
 
 
-def _batches(source: BatchSource, position: Position) -> Iterator[Batch]:
+def _batches(source: Batches, position: Position) -> Iterator[Batch]:
     if position.epoch_step < source.n_steps:
         yield from source.epoch(position.epoch, position.epoch_step)
 

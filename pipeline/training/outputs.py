@@ -7,7 +7,7 @@ import torch
 
 from pipeline.checkpoint.load import network_outputs
 from pipeline.checkpoint.network import Network
-from pipeline.dataset.loader import BatchSource
+from pipeline.dataset.loader import Batches
 from pipeline.tasks.base import Floats, Outputs
 
 
@@ -19,7 +19,7 @@ class SplitOutputs:
     description: Floats
 
 
-def split_outputs(network: Network, source: BatchSource, device: torch.device) -> SplitOutputs:
+def split_outputs(network: Network, source: Batches, device: torch.device) -> SplitOutputs:
     """Outputs of every image of a source, with the network in evaluation mode meanwhile."""
     was_training = network.training
     network.eval()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from pipeline.core.config import StrictModel, hint
 from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
-from pipeline.dataset.loader import BatchSource
+from pipeline.dataset.loader import Batches
+from pipeline.dataset.online import OnlineData
+from pipeline.dataset.open import open_data
 from pipeline.dataset.preprocess import Preprocess, fit_preprocess
-from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.dataset.store import Dataset
 from pipeline.tasks.base import Floats, TargetTransform, fit_target
 from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
@@ -42,6 +45,9 @@ from pipeline.training.state import (
     restore,
     save_state,
 )
+
+#: A stored dataset, or a preset.
+type Data = Dataset | OnlineData
 
 logger = get_logger("training")
 
@@ -84,8 +90,8 @@ def run_training(
     Parameters
     ----------
     config : TrainingConfig
-    data : Path
-        A complete dataset.
+    data : Path or str
+        A complete dataset; or a preset, whose images are simulated while training.
     out : Path
         Run folder; it may hold an interrupted or finished run of the same configuration and data.
     device : str
@@ -130,7 +136,7 @@ def _train(
     save_every: float,
 ) -> TrainSummary:
     """Train in this process, one of a group."""
-    dataset = open_dataset(data)
+    dataset = open_data(data, config.online)
     accelerator = Accelerator(device, config.precision, compiled=config.compile, group=group)
     state = _begin(accelerator, config, dataset, out)
     if state is not None and state["position"]["finished"]:
@@ -140,20 +146,24 @@ def _train(
     use_available_cores(group.size)
     session = Session(config, dataset, out, accelerator)
     position = session.start(state)
-    with Journal(config, out, position.epoch, position.step) as journal:
-        train(
-            session.parts(journal),
-            position,
-            keep=session.keep,
-            save=session.save,
-            save_every=save_every,
-        )
+    try:
+        with Journal(config, out, position.epoch, position.step) as journal:
+            train(
+                session.parts(journal),
+                position,
+                keep=session.keep,
+                save=session.save,
+                save_every=save_every,
+            )
+    finally:
+        if isinstance(dataset, OnlineData):
+            dataset.close()
     logger.info("%s: %s", out, position.finished)
     return _summary(out, position, resumed=state is not None, already_done=False)
 
 
 def _begin(
-    accelerator: Accelerator, config: TrainingConfig, dataset: Dataset, out: Path
+    accelerator: Accelerator, config: TrainingConfig, dataset: Data, out: Path
 ) -> Plain | None:
     """Make or read the run folder; the first process makes it, the others follow."""
     state = None
@@ -189,7 +199,7 @@ class Session:
     """Everything that one process needs to train one run."""
 
     def __init__(
-        self, config: TrainingConfig, dataset: Dataset, out: Path, accelerator: Accelerator
+        self, config: TrainingConfig, dataset: Data, out: Path, accelerator: Accelerator
     ) -> None:
         self.config = config
         self.dataset = dataset
@@ -207,12 +217,9 @@ class Session:
             targets=self.targets,
             seed=config.seed,
         )
-        train = dataset.indices("train")
-        truths = [dataset.truth(target.name)[train] for target in self.targets]
-        self.task.prepare(
-            dataset.labels[train].astype(np.int64),
-            np.column_stack(truths) if truths else np.empty((len(train), 0)),
-        )
+        labels = dataset.first_labels().astype(np.int64)
+        truths = [dataset.first_truth(target.name) for target in self.targets]
+        self.task.prepare(labels, np.column_stack(truths) if truths else np.empty((len(labels), 0)))
         optimiser = make_optimiser(self.network, config.optimiser)
         accelerator.setup(Objective(self.network, self.task), optimiser)
         self.learner = Learner(
@@ -275,7 +282,7 @@ class Session:
             preprocess=self.preprocess,
             calibration=self.task.calibrate(found.outputs),
             n_parameters=self.network.n_parameters,
-            n_train=self.train.n_images,
+            n_train=self._n_seen(position),
             n_val=self.val.n_images,
             seed=self.config.seed,
             epoch=position.best_epoch,
@@ -285,10 +292,18 @@ class Session:
             config_sha256=self.config.sha256,
             weights_sha256="",
             reference_sha256="",
+            simulated_on_the_fly=isinstance(self.dataset, OnlineData),
             versions=package_versions(),
         )
         novelty = fit_novelty(self._describe_train(network), found.description)
         save_run(self.out, spec, network.state_dict(), novelty)
+
+    def _n_seen(self, position: Position) -> int:
+        """Different images that the network was trained on."""
+        if isinstance(self.dataset, OnlineData):
+            n_steps = position.epoch * self.train.n_steps + position.epoch_step
+            return max(1, n_steps) * self.config.batch_size
+        return self.train.n_images
 
     def _describe_train(self, network: Network) -> Floats:
         """Descriptions of the reference images, by a network in evaluation mode."""
@@ -300,36 +315,45 @@ class Session:
             ]
         )
 
-    def _source(self, split: str) -> BatchSource:
-        is_train = split == "train"
-        return BatchSource(
-            self.dataset,
+    def _source(self, split: str) -> Batches:
+        is_train, group = split == "train", self.accelerator.group
+        augment = self.config.augment
+        return self.dataset.batches(
             split,
             self.preprocess,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             target_names=tuple(t.name for t in self.targets),
-            augment=is_train and self.config.augment.enabled,
-            rotate=self.config.augment.rotate,
-            flip=self.config.augment.flip,
-            max_shift=self.config.augment.max_shift if is_train else 0,
-            rank=self.accelerator.group.rank if is_train else 0,
-            n_ranks=self.accelerator.group.size if is_train else 1,
-            drop_last=is_train and len(self.dataset.indices(split)) >= self.config.batch_size,
+            augment=is_train and augment.enabled,
+            rotate=augment.rotate,
+            flip=augment.flip,
+            max_shift=augment.max_shift if is_train else 0,
+            drop_last=is_train and self.dataset.n_of(split) >= self.config.batch_size,
+            rank=group.rank if is_train else 0,
+            n_ranks=group.size if is_train else 1,
+            **self._maps(),
         )
 
+    def _maps(self) -> dict[str, Any]:
+        """Maps that batches must carry; only simulated ones can."""
+        if self.config.auxiliary is None:
+            return {}
+        if not isinstance(self.dataset, OnlineData):
+            raise ConfigError(
+                f"{self.dataset.path}: auxiliary.maps need images simulated on the fly (a preset "
+                "as --data): a stored dataset does not hold them"
+            )
+        return {"maps": self.config.auxiliary.maps}
 
-def _reference_images(dataset: Dataset, preprocess: Preprocess) -> torch.Tensor:
-    """The first training images, prepared: read as one slice, so that the reading is fast."""
+
+def _reference_images(dataset: Data, preprocess: Preprocess) -> torch.Tensor:
+    """The first training images, prepared."""
     n_values = preprocess.out_channels * dataset.image_shape[1] ** 2
     n = min(REFERENCE_IMAGES, max(1, REFERENCE_VALUES // n_values))
-    index = dataset.indices("train")[:n]
-    images = dataset.read_images(slice(int(index[0]), int(index[-1]) + 1))[index - index[0]]
-    return torch.from_numpy(preprocess.apply(images))
+    return torch.from_numpy(preprocess.apply(dataset.first_images(n)))
 
 
-def _fit_targets(config: TrainingConfig, dataset: Dataset) -> tuple[TargetTransform, ...]:
-    train = dataset.indices("train")
+def _fit_targets(config: TrainingConfig, dataset: Data) -> tuple[TargetTransform, ...]:
     units = dataset.truth_info()
     for name in config.task.targets:
         if name not in units:
@@ -337,6 +361,6 @@ def _fit_targets(config: TrainingConfig, dataset: Dataset) -> tuple[TargetTransf
                 f"task.targets: {dataset.path} has no truth column {name!r}{hint(name, units)}"
             )
     return tuple(
-        fit_target(name, units[name].unit, config.task.function, dataset.truth(name)[train])
+        fit_target(name, units[name].unit, config.task.function, dataset.first_truth(name))
         for name in config.task.targets
     )

@@ -1,0 +1,61 @@
+"""Open what a network learns from or is judged on: a stored dataset, or a preset as a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import DatasetNotFoundError
+from pipeline.core.resources import sim_params
+from pipeline.dataset.store import Dataset, open_dataset
+
+if TYPE_CHECKING:
+    from pipeline.dataset.online import OnlineConfig, OnlineData
+
+    type Data = Dataset | OnlineData
+
+
+def open_data(
+    source: str | Path,
+    online: OnlineConfig | None = None,
+    *,
+    overrides: tuple[str, ...] = (),
+    producers: int | None = None,
+) -> Data:
+    """Open a dataset, or a preset (a name, or a YAML file) as a stream of new images.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder that exists, a name ending in ``.zarr`` and a URL are datasets.
+    online : OnlineConfig, optional
+        Size of the splits of a stream.
+    overrides : tuple of str
+        ``"key.key=value"``, on the preset of a stream.
+    producers : int, optional
+        Processes that simulate a stream.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        If it is neither.
+    DatasetError
+        If the dataset is not complete, or not ours.
+    ConfigError
+        If the YAML file is wrong.
+    """
+    text = str(source)
+    path = Path(text)
+    is_preset = path.suffix in (".yaml", ".yml") or (sim_params() / f"{text}.yaml").is_file()
+    if "://" in text or path.is_dir() or path.suffix == ".zarr":
+        return open_dataset(source)
+    if not is_preset:
+        names = ", ".join(sorted(p.stem for p in sim_params().glob("*.yaml")))
+        raise DatasetNotFoundError(
+            f"{text}: no dataset lies there, and no preset has that name; presets: {names}"
+        )
+    from pipeline.dataset.config import load_dataset_config
+    from pipeline.dataset.online import OnlineConfig, OnlineData
+
+    config = load_dataset_config(source, overrides)
+    return OnlineData(config, online or OnlineConfig(), producers)
