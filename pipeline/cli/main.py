@@ -19,6 +19,7 @@ from cyclopts import App, CycloptsError
 from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Result
 from pipeline.core import logs
 from pipeline.core.errors import ConfigError, DeepLenseError
+from pipeline.core.plugins import use_plugins
 
 
 class Command(NamedTuple):
@@ -152,6 +153,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     tokens, debug = _take_debug(arguments)
     try:
+        tokens = _take_plugins(tokens)
         return _run(tokens, debug)
     except CycloptsError as error:
         return _explain(f"{error} See: {_help_command(tokens)}", EXIT_USAGE, debug)
@@ -193,7 +195,8 @@ def build_app() -> App:
         help_epilogue=(
             "Start here: deeplense demo\n"
             "Every command explains itself: deeplense COMMAND --help\n"
-            "With --debug, errors show their traceback."
+            "With --debug, errors show their traceback; with --plugins DIR, kinds of your own are "
+            "found in DIR/models, DIR/tasks and so on."
         ),
         version=lambda: version("deeplense-pipeline"),
     )
@@ -251,6 +254,24 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     flags, rest = list(arguments[:end]), list(arguments[end:])
     return [a for a in flags if a != "--debug"] + rest, "--debug" in flags
+
+
+def _take_plugins(tokens: Sequence[str]) -> list[str]:
+    """Take every ``--plugins DIR`` out of the arguments and search these folders for kinds."""
+    rest: list[str] = []
+    left = iter(tokens)
+    for token in left:
+        if token == "--":
+            return [*rest, token, *left]
+        flag, equals, folder = token.partition("=")
+        if flag != "--plugins":
+            rest.append(token)
+            continue
+        folder = folder if equals else next(left, "")
+        if not folder:
+            raise ConfigError("--plugins: expected a folder")
+        use_plugins(folder)
+    return rest
 
 
 def _explain(text: str, code: int, debug: bool) -> int:

@@ -1,10 +1,21 @@
 """``deeplense models``."""
 
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from pipeline.cli.options import Json
 from pipeline.cli.output import Result, table
 
 
-def models(name: str | None = None, /, *, json: Json = False) -> Result:
+def models(
+    name: str | None = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(help="Write the list as a page of Markdown.")] = None,
+    json: Json = False,
+) -> Result:
     """List the networks, or show one with its default configuration.
 
     Parameters
@@ -12,14 +23,25 @@ def models(name: str | None = None, /, *, json: Json = False) -> Result:
     name
         Kind of network to show.
     """
-    from pipeline.workflow.model_list import list_models, model_yaml
+    from pipeline.workflow.model_list import list_models, model_yaml, write_models_page
 
     lines = list_models(name)
     rows = [
-        (m.name, f"{m.parameters:,}", m.image_sizes, ", ".join(m.variants), m.summary)
+        (
+            m.name,
+            f"{m.parameters:,}",
+            m.image_sizes,
+            m.other_sizes,
+            ", ".join(m.variants),
+            m.summary,
+        )
         for m in lines
     ]
-    text = table(("model", "parameters", "image sizes", "variants", "what it is"), rows)
+    header = ("model", "parameters", "image sizes", "other sizes", "variants", "what it is")
+    text = table(header, rows)
     if name is not None:
         text += f"\n\nIn a training configuration, with every default:\n\n{model_yaml(name)}"
+    if out is not None:
+        write_models_page(lines, out)
+        text = f"{out}: {len(lines)} models"
     return Result(lines, text)

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import ConfigError
+from pipeline.core.plugins import use_plugins
 from pipeline.core.provenance import canonical_json, sha256_hex
 from pipeline.core.units import parse_quantity
 from pipeline.core.yaml_source import Origins, Tree, read_yaml, set_value
@@ -102,7 +103,11 @@ def load_config[ModelT: StrictModel](
 
 
 def resolve(source: str | Path, presets: Path) -> tuple[Tree, Origins]:
-    """Plain tree of a file or preset after ``extends``, and where each key came from."""
+    """Plain tree of a file or preset after ``extends``, and where each key came from.
+
+    A line ``plugins: [DIR, ...]``, relative to the file, says where to look for kinds as well; it
+    is a place, not a setting, so it does not stay in the tree.
+    """
     return _resolve(find_config(source, presets), presets, chain=())
 
 
@@ -180,6 +185,9 @@ def _resolve(path: Path, presets: Path, chain: tuple[Path, ...]) -> tuple[Tree, 
     if path.resolve() in chain:
         raise ConfigError(f"{path}: extends itself through {' -> '.join(p.name for p in chain)}")
     tree, origins = read_yaml(path)
+    folders = tree.pop("plugins", ())
+    for folder in [folders] if isinstance(folders, str) else folders:
+        use_plugins(str(folder), beside=path.parent)
     parent = tree.pop("extends", None)
     if parent is None:
         return tree, origins

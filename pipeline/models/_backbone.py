@@ -36,16 +36,29 @@ class Backbone(nn.Module):
         """Features (B, n_features) of a :meth:`features_map`."""
         raise NotImplementedError
 
-    def fit(self, image: Tensor, label: Tensor, target: Tensor) -> None:
+    def describe(self, image: Tensor) -> Tensor:
+        """What :meth:`fit` learns from, (B, D) float64 on the CPU."""
+        raise NotImplementedError
+
+    def features_of(self, description: Tensor) -> Tensor:
+        """Features (B, n_features) of a :meth:`describe`; ``forward`` is one after the other."""
+        raise NotImplementedError
+
+    def fit(self, description: Tensor, label: Tensor, target: Tensor) -> None:
         """Fit to all training images at once.
 
         Parameters
         ----------
-        image : Tensor, shape (N, C, H, W)
-            Prepared as in :meth:`forward`.
+        description : Tensor, shape (N, D)
+            Of every image, as :meth:`describe` gives them.
         label : Tensor of int, shape (N,)
             Class of each image.
         target : Tensor, shape (N, T)
-            Transformed truths, NaN where there is none; with T = 0 the label is what is learnt.
+            Transformed truths, NaN where there is none; T may be 0.
+
+        Raises
+        ------
+        ConfigError
+            If there are more classes or targets than the backbone has features.
         """
         raise NotImplementedError

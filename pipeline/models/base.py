@@ -1,49 +1,35 @@
 """The model family: a backbone turns images into features, and declares the sizes it takes.
 
-A kind is a file with ``Config``, ``VARIANTS`` (named configurations, one of them ``mini`` for
-tests), ``image_sizes(config)`` and ``build(config, in_channels, image_size) -> Backbone``.
-Heads belong to tasks, so every model serves every task.
+A kind is a file with ``Config`` (a :class:`ModelConfig`), ``VARIANTS`` (named configurations),
+``image_sizes(config)`` and ``build(config, in_channels, image_size) -> Backbone``. Heads belong to
+tasks, so every model serves every task.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.core.config import StrictModel
 from pipeline.core.errors import ConfigError
 from pipeline.core.registry import Family
+from pipeline.models._shapes import Fit, ImageSizes, fitted_size
 
 if TYPE_CHECKING:
     from pipeline.models._backbone import Backbone
 
-MODELS = Family("model", "pipeline.models")
+MODELS = Family("model", "pipeline.models", ("Config", "image_sizes", "build"))
+
+__all__ = ["MODELS", "Fit", "ImageSizes", "ModelConfig", "build_model", "image_sizes", "kind_of"]
 
 
-@dataclass(frozen=True)
-class ImageSizes:
-    """Square image sizes (pixels a side) that an architecture takes: a range and a divisor."""
+class ModelConfig(StrictModel):
+    """Base of every model's ``Config``.
 
-    minimum: int
-    multiple_of: int = 1
-    maximum: int | None = None
+    ``fit`` is what happens to images of a size that the architecture does not take: ``pad`` repeats
+    the border (by at most half the image), ``resample`` interpolates (by at most a factor of four),
+    ``exact`` refuses them.
+    """
 
-    def __contains__(self, size: int) -> bool:
-        fits = size >= self.minimum and (self.maximum is None or size <= self.maximum)
-        return fits and size % self.multiple_of == 0
-
-    def __str__(self) -> str:
-        span = f"from {self.minimum}" + (f" to {self.maximum}" if self.maximum else "")
-        step = f"multiples of {self.multiple_of} " if self.multiple_of > 1 else "any size "
-        return f"{step}{span} pixels" + ("" if self.maximum else " up")
-
-    def examples(self, n: int = 2) -> tuple[int, ...]:
-        """Return the ``n`` smallest sizes that fit."""
-        found: list[int] = []
-        size = self.minimum
-        while len(found) < n and (self.maximum is None or size <= self.maximum):
-            if size in self:
-                found.append(size)
-            size += 1
-        return tuple(found)
+    kind: str
+    fit: Literal["exact", "pad", "resample"] = "pad"
 
 
 def kind_of(config: StrictModel) -> str:
@@ -55,7 +41,7 @@ def kind_of(config: StrictModel) -> str:
 
 
 def image_sizes(config: StrictModel) -> ImageSizes:
-    """Sizes that a configured model takes."""
+    """Sizes that a configured model takes as they are."""
     sizes: ImageSizes = MODELS.load(kind_of(config)).image_sizes(config)
     return sizes
 
@@ -69,19 +55,28 @@ def build_model(config: StrictModel, in_channels: int, image_size: int) -> "Back
         The ``Config`` of any kind of :data:`MODELS`.
     in_channels : int
     image_size : int
-        Pixels a side.
+        Pixels a side; what the architecture does not take is fitted by the rule in ``config.fit``.
 
     Raises
     ------
     ConfigError
-        If the architecture does not take this image size; says which it takes.
+        If the architecture does not take this image size, fitted or not; says which it takes.
     """
     kind = kind_of(config)
     sizes = image_sizes(config)
-    if image_size not in sizes:
+    fit: Fit = getattr(config, "fit", "exact")
+    inner = fitted_size(sizes, image_size, fit)
+    if inner is None:
+        other = [rule for rule in ("pad", "resample") if fitted_size(sizes, image_size, rule)]
         raise ConfigError(
-            f"model {kind!r} does not take images of {image_size}x{image_size} pixels: "
-            f"it takes {sizes}"
+            f"model {kind!r} does not take images of {image_size}x{image_size} pixels: it takes "
+            f"{sizes}"
+            + (f", others by its rule 'fit: {fit}'" if fit != "exact" else "")
+            + (f"; 'fit: {other[0]}' would make it take them" if other else "")
         )
-    backbone: Backbone = MODELS.load(kind).build(config, in_channels, image_size)
-    return backbone
+    backbone: Backbone = MODELS.load(kind).build(config, in_channels, inner)
+    if inner == image_size:
+        return backbone
+    from pipeline.models._resized import Resized
+
+    return Resized(backbone, inner, fit)

@@ -2,18 +2,16 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat
 
-from pipeline.core.config import StrictModel
-from pipeline.models.base import ImageSizes
+from pipeline.models._shapes import Three
+from pipeline.models.base import ImageSizes, ModelConfig
 
 if TYPE_CHECKING:
     from pipeline.models._backbone import Backbone
 
-Three = tuple[PositiveInt, PositiveInt, PositiveInt]
 
-
-class Config(StrictModel):
+class Config(ModelConfig):
     """Three stages of convolutional embedding and attention; one entry per stage.
 
     The defaults are vit-pytorch's own with dropout 0.1, as DeepLense uses them: 19.6 M parameters.

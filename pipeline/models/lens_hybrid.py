@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
-from pipeline.core.config import StrictModel
-from pipeline.models.base import ImageSizes
+from pipeline.models.base import ImageSizes, ModelConfig
 
 if TYPE_CHECKING:
     from pipeline.models._backbone import Backbone
 
 
-class Config(StrictModel):
+class Config(ModelConfig):
     """Convolution stages that halve the image, then attention over the remaining tokens.
 
     Parameters

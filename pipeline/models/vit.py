@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from pipeline.core.config import StrictModel
-from pipeline.models.base import ImageSizes
+from pipeline.models.base import ImageSizes, ModelConfig
 
 if TYPE_CHECKING:
     from pipeline.models._backbone import Backbone
 
 
-class Config(StrictModel):
+class Config(ModelConfig):
     """Square patches of ``patch`` pixels, a class token, ``depth`` layers of attention."""
 
     kind: Literal["vit"] = "vit"

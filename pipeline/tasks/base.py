@@ -19,7 +19,7 @@ from pipeline.core.registry import Family
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TASKS = Family("task", "pipeline.tasks")
+TASKS = Family("task", "pipeline.tasks", ("Config", "build"))
 
 Floats = NDArray[np.float64]
 

@@ -19,9 +19,10 @@ from pipeline.core.errors import TrainingError
 from pipeline.core.logs import get_logger, progress
 from pipeline.core.seeding import RunStream, image_rng
 from pipeline.dataset.loader import Batch, Batches
-from pipeline.tasks.base import Task
+from pipeline.tasks.base import TargetTransform, Task
 from pipeline.training.accelerator import Accelerator
 from pipeline.training.config import TrainingConfig
+from pipeline.training.fitted import fit_at_once
 from pipeline.training.journal import Journal, Row
 from pipeline.training.optimiser import learning_rate, set_learning_rate
 from pipeline.training.outputs import SplitOutputs, split_outputs
@@ -55,6 +56,7 @@ class Parts:
     train: Batches
     val: Batches
     journal: Journal
+    targets: tuple[TargetTransform, ...] = ()
 
     @property
     def judged(self) -> Network:
@@ -125,7 +127,10 @@ def train(
     )
     with torch.random.fork_rng(devices=parts.accelerator.cuda_devices):
         while not position.finished:
-            _run_epoch(parts, position, clock, save, save_every)
+            if parts.network.backbone.is_fitted:
+                _fit(parts)
+            else:
+                _run_epoch(parts, position, clock, save, save_every)
             if parts.accelerator.is_first:
                 _evaluate(parts, position, clock, keep)
                 position.epoch, position.epoch_step = position.epoch + 1, 0
@@ -134,6 +139,14 @@ def train(
                 position.elapsed = clock.elapsed
                 save(position)
             position.move_to(parts.accelerator.agree(asdict(position)))
+
+
+def _fit(parts: Parts) -> None:
+    """Fit the network at once, and let the average of its weights be itself."""
+    network, average = parts.network, parts.learner.average
+    fit_at_once(network, parts.task, parts.targets, parts.train, parts.accelerator.device)
+    if isinstance(average, AveragedModel):
+        average.module.load_state_dict(network.state_dict())
 
 
 def _run_epoch(
@@ -284,6 +297,8 @@ def _is_better(value: float, best: float | None, higher: bool) -> bool:
 
 def _reason_to_stop(parts: Parts, position: Position, clock: Clock) -> str:
     config = parts.config
+    if parts.network.backbone.is_fitted:
+        return "fitted to the training images at once"
     if position.epoch >= config.epochs:
         return f"all {config.epochs} epochs done"
     if clock.progress(position.step) >= 1.0:

@@ -26,7 +26,8 @@ from pipeline.dataset.online import OnlineData
 from pipeline.dataset.open import open_data
 from pipeline.dataset.preprocess import Preprocess, fit_preprocess
 from pipeline.dataset.store import Dataset
-from pipeline.tasks.base import Floats, TargetTransform, fit_target
+from pipeline.models.base import MODELS
+from pipeline.tasks.base import TASKS, Floats, TargetTransform, fit_target
 from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
 from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
@@ -220,6 +221,8 @@ class Session:
         labels = dataset.first_labels().astype(np.int64)
         truths = [dataset.first_truth(target.name) for target in self.targets]
         self.task.prepare(labels, np.column_stack(truths) if truths else np.empty((len(labels), 0)))
+        if self.network.backbone.is_fitted and accelerator.group.size > 1:
+            raise ConfigError(f"model {config.model.kind!r} is fitted by one process: --devices 1")
         optimiser = make_optimiser(self.network, config.optimiser)
         accelerator.setup(Objective(self.network, self.task), optimiser)
         self.learner = Learner(
@@ -256,6 +259,7 @@ class Session:
             train=self.train,
             val=self.val,
             journal=journal,
+            targets=self.targets,
         )
 
     def save(self, position: Position) -> None:
@@ -293,7 +297,7 @@ class Session:
             weights_sha256="",
             reference_sha256="",
             simulated_on_the_fly=isinstance(self.dataset, OnlineData),
-            versions=package_versions(),
+            versions=package_versions() | self._plugins(),
         )
         novelty = fit_novelty(self._describe_train(network), found.description)
         save_run(self.out, spec, network.state_dict(), novelty)
@@ -304,6 +308,11 @@ class Session:
             n_steps = position.epoch * self.train.n_steps + position.epoch_step
             return max(1, n_steps) * self.config.batch_size
         return self.train.n_images
+
+    def _plugins(self) -> dict[str, str]:
+        """Hashes of the user's own files behind model and task."""
+        model, task = self.config.model.kind, self.config.task.kind
+        return MODELS.fingerprint(model) | TASKS.fingerprint(task)
 
     def _describe_train(self, network: Network) -> Floats:
         """Descriptions of the reference images, by a network in evaluation mode."""
