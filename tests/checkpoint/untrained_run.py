@@ -43,7 +43,8 @@ def lens_images(n: int, seed: int = 0) -> np.ndarray:
 
 def write_run(folder: Path, kind: str = "lens_hybrid", seed: int = 0) -> CheckpointSpec:
     """Write a checkpoint of an untrained mini network."""
-    model, task = MODELS.load(kind).VARIANTS["mini"], TASKS.config("classification")
+    module, task = MODELS.load(kind), TASKS.config("classification")
+    model = module.VARIANTS.get("mini", module.Config()).with_changes(fit="resample")
     network, _ = build_network(
         model, task, in_channels=1, image_size=SIZE, class_names=CLASSES, targets=(), seed=seed
     )

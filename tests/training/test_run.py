@@ -198,7 +198,7 @@ def test_full_disk_is_named_and_harms_no_earlier_run(data, whole, tmp_path):
 
 
 def test_image_size_that_the_model_cannot_take_is_refused(data, tmp_path):
-    config = tiny_training(model={"kind": "vit", "patch": 5})
+    config = tiny_training(model={"kind": "vit", "patch": 5, "fit": "exact"})
     with pytest.raises(ConfigError, match=r"32x32 pixels: it takes multiples of 5"):
         run_training(config, data, tmp_path / "run", device="cpu")
 
