@@ -65,5 +65,9 @@ class OutputError(DeepLenseError, OSError):
     """A result cannot be written: no such folder, read-only, or the disk is full."""
 
 
+class StorageError(DeepLenseError, OSError):
+    """A remote store does not answer."""
+
+
 class MissingExtraError(DeepLenseError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.config import dump
-from pipeline.core.files import atomic_write, require_writable_parent
 from pipeline.core.logs import Advance, get_logger, progress
 from pipeline.core.provenance import package_versions
 from pipeline.core.seeding import Stream, image_rng
@@ -25,6 +24,15 @@ from pipeline.dataset.components import component_arrays, encode
 from pipeline.dataset.config import NOT_HASHED, DatasetConfig
 from pipeline.dataset.detectability import dataset_columns, truth_values
 from pipeline.dataset.layout import TRUTH, ArraySpec, StoreSpec, describe, image_arrays
+from pipeline.dataset.place import (
+    Place,
+    Url,
+    exists,
+    locate,
+    read_bytes,
+    require_writable,
+    write_bytes,
+)
 from pipeline.dataset.splits import GALAXY, split_codes
 from pipeline.dataset.writer import write_store
 from pipeline.engines.base import Engine
@@ -60,15 +68,15 @@ def default_workers() -> int:
 
 
 def simulate_dataset(
-    config: DatasetConfig, out: Path, *, workers: int | None = None
+    config: DatasetConfig, out: str | Path | Url, *, workers: int | None = None
 ) -> SimulateSummary:
     """Make the dataset, or complete one that was interrupted.
 
     Parameters
     ----------
     config : DatasetConfig
-    out : Path
-        Folder ``NAME.zarr``; ``NAME.run.json`` beside it notes when and how fast.
+    out : str, Path or Url
+        Folder ``NAME.zarr``, or a URL; ``NAME.run.json`` beside it notes when and how fast.
     workers : int, optional
         Processes; one per core by default.
 
@@ -83,9 +91,10 @@ def simulate_dataset(
     """
     from pipeline.dataset.workers import make_shards
 
-    require_writable_parent(out)
+    out = locate(out)
+    require_writable(out)
     start = time.monotonic()
-    existed = out.exists()
+    existed = exists(out)
     with write_store(out, simulation_spec(config)) as store:
         missing = store.missing()
         n_missing = sum(store.rows(k).stop - store.rows(k).start for k in missing)
@@ -216,10 +225,11 @@ def subtracted_rate(config: DatasetConfig, scene: Scene) -> NDArray[np.float64] 
     return light_rate(scene.subtracted_light, config.grid, config.instruments)
 
 
-def _note_run(out: Path, summary: SimulateSummary, n_made: int) -> None:
+def _note_run(out: Place, summary: SimulateSummary, n_made: int) -> None:
     """Append what the hashed dataset must not hold (clock, speed) to ``NAME.run.json``."""
     path = out.with_name(f"{out.name.removesuffix('.zarr')}.run.json")
-    runs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    runs = json.loads(read_bytes(path) or "[]")
     finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     note = {"finished": finished, "images_made": n_made, "versions": package_versions()}
-    atomic_write(path, json.dumps([*runs, {**note, **summary.__dict__}], indent=2) + "\n")
+    text = json.dumps([*runs, {**note, **summary.__dict__}], indent=2) + "\n"
+    write_bytes(path, text.encode())

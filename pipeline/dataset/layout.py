@@ -20,7 +20,8 @@ FORMAT = "deeplense-dataset"
 FORMAT_VERSION = 2
 #: Largest number of images in one inner chunk; the inner chunk divides the shard.
 INNER_CHUNK = 16
-DIGEST_BYTES = 32
+#: Array of the digests, one row a shard, and the bytes of each.
+DIGESTS, DIGEST_BYTES = "shard_digest", 32
 #: Group of the columns of the truth.
 TRUTH = "truth/"
 #: First row and number of rows of each image in the ragged arrays.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DatasetError
 from pipeline.dataset.raw import RawArray, raw_array
 from pipeline.dataset.shards import ShardCache
+from pipeline.dataset.zarr_files import read_of_shard
 
 if TYPE_CHECKING:
     from pipeline.dataset.store import Dataset
@@ -27,7 +28,9 @@ def raw_of(dataset: Dataset, name: str) -> RawArray | None:
 def read_column(dataset: Dataset, name: str) -> NDArray[Any]:
     """Every value of one array with a value for each image."""
     raw = raw_of(dataset, name)
-    return np.asarray(dataset.zarr_array(name)[:]) if raw is None else raw.read()
+    if raw is not None:
+        return raw.read()
+    return read_of_shard(dataset.zarr_array(name), slice(None), dataset.path)
 
 
 def image_shards(dataset: Dataset, max_bytes: int, name: str = "images") -> ShardCache:
@@ -44,7 +47,11 @@ def image_shards(dataset: Dataset, max_bytes: int, name: str = "images") -> Shar
     if raw is not None:
         return ShardCache(lambda k: raw.shard(k, whole=True), raw.shard_size, max_bytes)
     array = dataset.zarr_array(name)
-    return ShardCache(lambda k: np.asarray(array[dataset.rows(k)]), dataset.shard_size, max_bytes)
+
+    def read(shard: int) -> NDArray[Any]:
+        return read_of_shard(array, dataset.rows(shard), dataset.path, shard)
+
+    return ShardCache(read, dataset.shard_size, max_bytes)
 
 
 def read_images(

@@ -20,11 +20,26 @@ from numpy.typing import NDArray
 from pipeline.core.config import validate
 from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetIntegrityError
 from pipeline.dataset.config import DatasetConfig
-from pipeline.dataset.layout import COUNT, OFFSET, TRUTH, ArraySpec, StoreSpec, shard_digest
+from pipeline.dataset.layout import (
+    COUNT,
+    DIGESTS,
+    OFFSET,
+    TRUTH,
+    ArraySpec,
+    StoreSpec,
+    shard_digest,
+)
+from pipeline.dataset.place import Place, Url, locate
 from pipeline.dataset.reading import AT_HAND_BYTES, image_shards, read_column, read_images
 from pipeline.dataset.shards import ShardCache
 from pipeline.dataset.splits import SPLITS
-from pipeline.dataset.zarr_files import array_of, open_group, read_regions, stored_spec
+from pipeline.dataset.zarr_files import (
+    array_of,
+    open_group,
+    read_of_shard,
+    read_regions,
+    stored_spec,
+)
 from pipeline.physics.components import TruthColumn
 
 if TYPE_CHECKING:
@@ -38,7 +53,7 @@ if TYPE_CHECKING:
 class Dataset:
     """A complete dataset, open for reading."""
 
-    path: Path
+    path: Place
     spec: StoreSpec
     sha256: str
 
@@ -252,12 +267,12 @@ class Dataset:
         """
         if name not in self._arrays:
             raise DatasetError(f"{self.path}: no array {name!r}; known: {', '.join(self._arrays)}")
-        return np.asarray(self._arrays[name][rows])
+        return read_of_shard(self._arrays[name], rows, self.path)
 
     @cached_property
     def digests(self) -> NDArray[np.uint8]:
         """Digest of each shard, shape (n_shards, 32)."""
-        return np.asarray(self.zarr_array("shard_digest")[:])
+        return np.asarray(self.zarr_array(DIGESTS)[:])
 
     def zarr_array(self, name: str) -> zarr.Array[Any]:
         """One array, as zarr reads it."""
@@ -284,8 +299,8 @@ class Dataset:
         return {a.name: array_of(self._group, a.name) for a in self.spec.arrays}
 
 
-def open_dataset(path: str | Path) -> Dataset:
-    """Open a complete dataset.
+def open_dataset(path: str | Path | Url) -> Dataset:
+    """Open a complete dataset, local or at a URL.
 
     Raises
     ------
@@ -296,7 +311,7 @@ def open_dataset(path: str | Path) -> Dataset:
     DatasetError
         If it is no dataset of ours, or of a newer version.
     """
-    path = Path(path)
+    path = locate(path)
     spec, sha256 = stored_spec(path)
     if sha256 is None:
         digests = Dataset(path, spec, "").digests

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.config import dump, validate
@@ -20,6 +19,7 @@ from pipeline.core.errors import EngineError
 from pipeline.core.logs import Advance
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.generate import make_shard, simulation_spec
+from pipeline.dataset.place import locate
 from pipeline.dataset.writer import ShardStore
 from pipeline.engines.base import ENGINES, Engine
 
@@ -116,7 +116,7 @@ def _start_worker(path: str, config_json: str, counter: Synchronized[int]) -> No
     threading.Thread(target=die_with_parent, daemon=True).start()
     config = validate(json.loads(config_json), DatasetConfig)
     _Worker.config = config
-    _Worker.store = ShardStore(Path(path), simulation_spec(config))
+    _Worker.store = ShardStore(locate(path), simulation_spec(config))
     _Worker.engine = ENGINES.load(config.engine.kind).build(config.engine)
     _Worker.counter = counter
 

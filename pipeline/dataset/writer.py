@@ -9,6 +9,7 @@
 counts as written when its digest is, which comes last; a dataset opens for reading when it is
 sealed. Locally, zarr renames whole keys into place, so a kill leaves at most ``*.partial`` files,
 which the next writer sweeps: calling again goes on with what is missing, to the same bytes.
+``path`` may be a URL (``place``).
 """
 
 from __future__ import annotations
@@ -22,11 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DatasetMismatchError, OutputError
-from pipeline.core.files import PARTIAL, atomic_folder
 from pipeline.core.provenance import package_versions, sha256_hex
 from pipeline.dataset import lock
-from pipeline.dataset.layout import DIGEST_BYTES, StoreSpec, shard_digest
-from pipeline.dataset.zarr_files import array_of, create, open_group, read_attributes, write_regions
+from pipeline.dataset.layout import DIGEST_BYTES, DIGESTS, StoreSpec, shard_digest
+from pipeline.dataset.place import Place, Url, create_folder, exists, locate, sweep
+from pipeline.dataset.zarr_files import (
+    array_of,
+    create_arrays,
+    open_group,
+    read_attributes,
+    write_regions,
+)
 
 if TYPE_CHECKING:
     import zarr
@@ -40,18 +47,18 @@ class ShardStore:
 
     Parameters
     ----------
-    path : Path
-        Folder ``NAME.zarr``.
+    path : Place
+        Folder ``NAME.zarr``, or a URL.
     spec : StoreSpec
     """
 
-    def __init__(self, path: Path, spec: StoreSpec) -> None:
+    def __init__(self, path: Place, spec: StoreSpec) -> None:
         self.path = path
         self.spec = spec
         self._open()
 
     @classmethod
-    def prepare(cls, path: Path, spec: StoreSpec) -> ShardStore:
+    def prepare(cls, path: Place, spec: StoreSpec) -> ShardStore:
         """Create the empty dataset, or take up one of the same origin.
 
         Raises
@@ -63,20 +70,18 @@ class ShardStore:
         OutputError
             If the folder cannot be written.
         """
-        if not path.exists():
-            with atomic_folder(path) as temporary:
-                create(temporary, spec)
+        if not exists(path):
+            create_folder(path, lambda folder: create_arrays(folder, spec))
         attributes = read_attributes(path)
         _check_same_origin(path, attributes, spec)
-        for leftover in path.rglob(f"*{PARTIAL}"):
-            leftover.unlink()
+        sweep(path)
         store = cls(path, spec)
         store._extend(attributes["n_images"])
         return store
 
     def missing(self) -> tuple[int, ...]:
         """Numbers of the shards without a digest."""
-        written = np.asarray(self._array("shard_digest")[:]).any(axis=1)
+        written = np.asarray(self._array(DIGESTS)[:]).any(axis=1)
         return tuple(int(k) for k in np.flatnonzero(~written))
 
     def write(self, shard: int, values: Mapping[str, NDArray[Any]]) -> None:
@@ -102,7 +107,7 @@ class ShardStore:
         }
         try:
             write_regions(self._arrays, regions, values)
-            self._array("shard_digest")[shard] = shard_digest(self.spec.arrays, values)
+            self._array(DIGESTS)[shard] = shard_digest(self.spec.arrays, values)
         except OSError as error:
             raise OutputError(
                 f"{self.path}: shard {shard} cannot be written: {error.strerror or error}; "
@@ -119,7 +124,7 @@ class ShardStore:
 
     def seal(self) -> str:
         """Mark the dataset complete; return its hash over origin, size and digests."""
-        digests = np.asarray(self._array("shard_digest")[:])
+        digests = np.asarray(self._array(DIGESTS)[:])
         text = f"{self.spec.origin_sha256}:{self.spec.n_images}:{digests.tobytes().hex()}"
         self._group.attrs["dataset_sha256"] = sha256_hex(text)
         return str(self._group.attrs["dataset_sha256"])
@@ -138,13 +143,13 @@ class ShardStore:
             if "dataset_sha256" in self._group.attrs:
                 del self._group.attrs["dataset_sha256"]
             if n_before % size:
-                self._array("shard_digest")[n_before // size] = 0
+                self._array(DIGESTS)[n_before // size] = 0
         for array in self.spec.arrays:
             length = self.spec.length(array)
             if self._array(array.name).shape[0] < length:
                 self._array(array.name).resize(array.shape(length))
-        if self._array("shard_digest").shape[0] < self.spec.n_shards:
-            self._array("shard_digest").resize((self.spec.n_shards, DIGEST_BYTES))
+        if self._array(DIGESTS).shape[0] < self.spec.n_shards:
+            self._array(DIGESTS).resize((self.spec.n_shards, DIGEST_BYTES))
         if n_images > n_before:
             self._group.attrs.update(self.spec.attributes)
             self._group.attrs["n_images"] = n_images
@@ -152,7 +157,7 @@ class ShardStore:
 
 
 @contextmanager
-def write_store(path: Path, spec: StoreSpec) -> Iterator[ShardStore]:
+def write_store(path: str | Path | Url, spec: StoreSpec) -> Iterator[ShardStore]:
     """Create or take up a dataset and hold its lock: two commands never write one shard.
 
     Raises
@@ -161,14 +166,15 @@ def write_store(path: Path, spec: StoreSpec) -> Iterator[ShardStore]:
         If another process is writing it, or something else lies there; see also
         :meth:`ShardStore.prepare`.
     """
+    place = locate(path)
     with ExitStack() as stack:
-        taken_up = lock.hold(path, stack)
-        store = ShardStore.prepare(path, spec)
+        taken_up = lock.hold(place, stack)
+        store = ShardStore.prepare(place, spec)
         taken_up()
         yield store
 
 
-def _check_same_origin(path: Path, attributes: dict[str, Any], spec: StoreSpec) -> None:
+def _check_same_origin(path: Place, attributes: dict[str, Any], spec: StoreSpec) -> None:
     if attributes["origin_sha256"] != spec.origin_sha256:
         differing = ", ".join(_differences(attributes, spec.attributes, spec.free))
         raise DatasetMismatchError(

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import DatasetError, DatasetNotFoundError
+from pipeline.core.errors import (
+    DatasetError,
+    DatasetIntegrityError,
+    DatasetNotFoundError,
+    StorageError,
+)
 from pipeline.core.provenance import package_versions
 from pipeline.dataset.layout import (
     DIGEST_BYTES,
+    DIGESTS,
     FORMAT,
     FORMAT_VERSION,
     RAGGED_CHUNKS,
@@ -22,12 +28,13 @@ from pipeline.dataset.layout import (
     StoreSpec,
     inner_chunk,
 )
+from pipeline.dataset.place import Place, exists, read_bytes, zarr_store
 
 if TYPE_CHECKING:
     import zarr
 
 
-def create(path: Path, spec: StoreSpec) -> None:
+def create_arrays(path: Path, spec: StoreSpec) -> None:
     """Write an empty dataset: every array, no value."""
     import zarr
 
@@ -65,7 +72,7 @@ def create(path: Path, spec: StoreSpec) -> None:
             attributes=array.attributes,
         )
     group.create_array(
-        name="shard_digest",
+        name=DIGESTS,
         shape=(spec.n_shards, DIGEST_BYTES),
         dtype=np.uint8,
         chunks=(1, DIGEST_BYTES),
@@ -75,18 +82,31 @@ def create(path: Path, spec: StoreSpec) -> None:
     )
 
 
-def open_group(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
+def open_group(place: Place, mode: Literal["r", "r+"]) -> zarr.Group:
     """Open the group of a dataset."""
     import zarr
 
-    return zarr.open_group(store=path, mode=mode, zarr_format=3, use_consolidated=False)
+    store = zarr_store(place, read_only=mode == "r")
+    return zarr.open_group(store=store, mode=mode, zarr_format=3, use_consolidated=False)
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """One array of a group."""
+    """One array of a group, where a missing chunk is an error and an empty one is written.
+
+    Raises
+    ------
+    DatasetError
+        If it is not there.
+    """
     import zarr
 
-    array = group[name]
+    strict = {"array.read_missing_chunks": False, "array.write_empty_chunks": True}
+    loose = name == DIGESTS or name in group.attrs.get("ragged", ())  # type: ignore[operator]
+    with zarr.config.set({} if loose else strict):
+        try:
+            array = group[name]
+        except KeyError as error:
+            raise DatasetError(f"{group.store}: array {name!r} is missing") from error
     assert isinstance(array, zarr.Array)
     return array
 
@@ -122,7 +142,32 @@ def read_regions(
     return {name: np.asarray(values) for name, values in zip(regions, found, strict=True)}
 
 
-def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON
+def read_of_shard(
+    array: zarr.Array[Any], region: slice, place: Place, shard: int | None = None
+) -> NDArray[Any]:
+    """Read part of an array.
+
+    Raises
+    ------
+    DatasetIntegrityError
+        If bytes are missing or damaged, naming the shard.
+    StorageError
+        If a remote store does not answer.
+    """
+    try:
+        return np.asarray(array[region])
+    except StorageError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where = "" if shard is None else f"shard {shard}, "
+        raise DatasetIntegrityError(
+            f"{place}: {where}{array.name.lstrip('/')} is missing or damaged: {first}; "
+            "deeplense audit names every damaged shard"
+        ) from error
+
+
+def read_attributes(path: Place) -> dict[str, Any]:  # Any: JSON
     """Attributes of the group.
 
     Raises
@@ -132,10 +177,15 @@ def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON
     DatasetError
         If it is no dataset of ours, or of another version.
     """
-    if not path.exists():
+    if not exists(path):
         raise DatasetNotFoundError(f"{path}: no dataset lies there")
     try:
-        meta = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        content = read_bytes(path / "zarr.json")
+        if content is None:
+            raise DatasetError(f"{path}: not a dataset: there is no zarr.json")
+        meta = json.loads(content.decode())
+    except StorageError:
+        raise
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a dataset: zarr.json cannot be read: {error}") from error
     attributes = meta.get("attributes", {}) if isinstance(meta, dict) else {}
@@ -149,7 +199,7 @@ def read_attributes(path: Path) -> dict[str, Any]:  # Any: JSON
     return dict(attributes)
 
 
-def stored_spec(path: Path) -> tuple[StoreSpec, str | None]:
+def stored_spec(path: Place) -> tuple[StoreSpec, str | None]:
     """What a dataset says of itself, and its hash if it is complete."""
     attributes = read_attributes(path)
     group = open_group(path, mode="r")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def simulate(
     preset: str | Path,
-    out: Path,
+    out: str | Path,
     *,
     images: int | None = None,
     seed: int | None = None,
@@ -35,8 +35,8 @@ def simulate(
     ----------
     preset : str or Path
         Preset name or YAML file.
-    out : Path
-        Folder ``NAME.zarr``.
+    out : str or Path
+        Folder ``NAME.zarr``, or a URL.
     images, seed, engine : optional
         Replace ``n_images``, ``seed`` and ``engine`` of the configuration.
     overrides : sequence of str
