@@ -65,6 +65,20 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense import cutouts/ --labels cutouts.csv --out cutouts.zarr",
     ),
     Command(
+        "merge",
+        "pipeline.cli.merge:merge",
+        "Make one dataset of several; no image lies in two splits.",
+        "deeplense merge a.zarr b.zarr --out both.zarr\n"
+        "deeplense merge a.zarr b.zarr --out both.zarr --resplit --fractions 0.8 0.1 0.1",
+    ),
+    Command(
+        "split",
+        "pipeline.cli.split:split",
+        "Divide a dataset by split, by class, or in fractions.",
+        "deeplense split data.zarr --out parts\n"
+        "deeplense split data.zarr --out parts --by fraction --fraction 0.1 --fraction 0.9",
+    ),
+    Command(
         "export",
         "pipeline.cli.export:export",
         "Write a dataset as .npy folders, HDF5, or FITS as a survey delivers it.",

@@ -77,9 +77,12 @@ def content_split_codes(
     NDArray of int8, shape (n,)
         0 train, 1 val, 2 test.
     """
-    salt = seed.to_bytes(8, "little")
-    words = b"".join(
-        hashlib.blake2b(digest.tobytes(), digest_size=8, salt=salt).digest() for digest in digests
-    )
-    position = np.frombuffer(words, "<u8") / 2.0**64
+    position = content_positions(digests, seed)
     return np.searchsorted([train, train + val], position, side="right").astype(np.int8)
+
+
+def content_positions(digests: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:
+    """Number in [0, 1] that only an image's hash and the seed decide, evenly spread, shape (n,)."""
+    salt = seed.to_bytes(8, "little")
+    words = [hashlib.blake2b(d.tobytes(), digest_size=8, salt=salt).digest() for d in digests]
+    return np.frombuffer(b"".join(words), "<u8") / 2.0**64

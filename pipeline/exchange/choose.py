@@ -73,10 +73,21 @@ def import_config(
     wrong = [text for text in aliases if not all(text.partition("=")[::2])]
     if wrong:
         raise ConfigError(f"--alias {wrong[0]!r}: expected FOLDER=CLASS, e.g. cdm=subhalo")
-    splits = dict(zip(SPLITS, fractions, strict=True))
+    splits = split_fractions(fractions)
     pairs = dict(text.split("=", 1) for text in aliases)
     data = {**given, "aliases": pairs, "splits": splits}
     return validate(data, ImportConfig, name="import")
+
+
+def split_fractions(fractions: tuple[float, float, float]) -> Splits:
+    """Fractions of train, validation and test.
+
+    Raises
+    ------
+    ConfigError
+        If they do not add up to 1.
+    """
+    return validate(dict(zip(SPLITS, fractions, strict=True)), Splits, name="--fractions")
 
 
 @dataclass(frozen=True)

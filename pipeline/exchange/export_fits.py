@@ -62,19 +62,24 @@ def _psfs(dataset: Dataset, instruments: tuple[Instrument, ...]) -> NDArray[np.f
 
 
 class _Errors:
-    """Standard deviation of each pixel by the noise model of the instruments.
+    """Standard deviation of each pixel: as stored, else by the noise model of the instruments.
 
-    As in the pipelines of surveys, the light is estimated by the observed image itself: its noise
-    is in the error map too, and pixels that scattered low have errors that are a little too small.
+    The model takes the observed image for the light, as the pipelines of surveys do: its noise is
+    in the error map too, and pixels that scattered low have errors that are a little too small.
     """
 
     def __init__(self, dataset: Dataset, instruments: tuple[Instrument, ...]) -> None:
         self._instruments = instruments
+        self._dataset = dataset
+        self._is_stored = any(array.name == "variance" for array in dataset.spec.arrays)
         self._configs = simulations(dataset)
         self._source, self._index = source_places(dataset)
 
     def of(self, index: int, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """Errors of one image, both (C, H, W)."""
+        if self._is_stored:
+            stored = self._dataset.read("variance", slice(index, index + 1))[0]
+            return np.asarray(np.sqrt(stored), np.float32)
         light = image.astype(np.float64)
         for plane, instrument in zip(light, self._instruments, strict=True):
             if instrument.defects.double_poisson:  # counts; the noise model takes rates

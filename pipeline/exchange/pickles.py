@@ -8,6 +8,7 @@ error that says so. numpy 1.x and 2.x and pickle protocols 0 to 5 are understood
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -54,6 +55,12 @@ def read_pickle(content: bytes) -> Value:
     DamagedPickleError
         If it is cut short or makes no sense.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of escapes that no text should hold
+        return _run(content)
+
+
+def _run(content: bytes) -> Value:
     machine = _Machine()
     opcodes = pickletools.genops(content)
     for _ in range(MAX_STEPS):
