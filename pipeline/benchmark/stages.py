@@ -73,9 +73,10 @@ def measure(preset: str, n_images: int) -> Stages:
         groups: dict[Signature, list[Scene]] = {}
         for scene in scenes:
             groups.setdefault(signature(scene), []).append(scene)
+        size = module.Config().batch_size
         for shape, members in groups.items():
-            for first in range(0, len(members), 8):
-                part = members[first : first + 8]
+            for first in range(0, len(members), size):
+                part = members[first : first + size]
                 pack(part, shape, config.instruments, np.dtype(np.float32))
 
     times = {

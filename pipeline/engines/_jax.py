@@ -7,7 +7,9 @@ numpy and JAX.
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "JaxEngine", "Signature", "batch_renderer", "pack", "signature"]
 
 
+#: From the columns of a batch to its images.
+type Renderer = Callable[[Columns], jax.Array]
+
+
 class JaxEngine:
     """Renders scenes in compiled batches.
 
@@ -55,10 +61,11 @@ class JaxEngine:
     name = "jax"
     batch = 500
 
-    def __init__(self, precision: str = "float32", batch_size: int = 8) -> None:
+    def __init__(self, precision: str = "float32", batch_size: int = 16) -> None:
         _jax_setup.configure()
         self._dtype = np.dtype(precision)
         self._batch_size = batch_size
+        self._compiled: set[Renderer] = set()
 
     def render(
         self, scenes: Sequence[Scene], grid: Grid, instruments: tuple[Instrument, ...]
@@ -67,8 +74,9 @@ class JaxEngine:
         images = np.empty((len(scenes), len(instruments), grid.n_pix, grid.n_pix))
         for part, batch in self._batches(scenes, grid, instruments):
             images[part] = np.asarray(batch)[: len(part)]
-        for image, scene in zip(images, scenes, strict=True):
-            check_finite(image, scene)
+        if not np.isfinite(images.sum()):
+            for image, scene in zip(images, scenes, strict=True):
+                check_finite(image, scene)
         return images
 
     def render_torch(
@@ -121,17 +129,47 @@ class JaxEngine:
             check_fields(scene, grid.half_width)
             groups.setdefault(signature(scene, dense), []).append(position)
         with jax.enable_x64(self._dtype == np.float64):
-            for shape, positions in groups.items():
-                render = batch_renderer(shape, grid, psfs, self._dtype.name)
-                # A batch costs what its richest scene does.
-                positions.sort(key=lambda k: sum(len(p) for p in scenes[k].perturbers))
-                n_perturbers = sum(n for _, n in (*shape.perturbers, *shape.coarse))
-                size = self._batch_size if n_perturbers < _RICH else min(_FEW, self._batch_size)
-                for first in range(0, len(positions), size):
-                    part = positions[first : first + size]
-                    chosen = [scenes[i] for i in part]
-                    chosen += chosen[-1:] * (size - len(part))
-                    yield part, render(pack(chosen, shape, instruments, self._dtype))
+            renderers = {s: batch_renderer(s, grid, psfs, self._dtype.name) for s in groups}
+        parts = {s: self._parts(s, positions, scenes) for s, positions in groups.items()}
+
+        def packed(shape: Signature, part: list[int]) -> Columns:
+            chosen = [scenes[k] for k in part]
+            chosen += chosen[-1:] * (self._size(shape) - len(part))
+            return pack(chosen, shape, instruments, self._dtype)
+
+        self._compile(
+            {renderers[s]: functools.partial(packed, s, first) for s, (first, *_) in parts.items()}
+        )
+        with jax.enable_x64(self._dtype == np.float64):
+            for shape, render in renderers.items():
+                for part in parts[shape]:
+                    yield part, render(packed(shape, part))
+
+    def _size(self, shape: Signature) -> int:
+        n_perturbers = sum(n for _, n in (*shape.perturbers, *shape.coarse))
+        return self._batch_size if n_perturbers < _RICH else min(_FEW, self._batch_size)
+
+    def _parts(
+        self, shape: Signature, positions: list[int], scenes: Sequence[Scene]
+    ) -> list[list[int]]:
+        """Positions of the scenes of each batch, alike in number: the richest decides its cost."""
+        order = sorted(positions, key=lambda k: sum(len(p) for p in scenes[k].perturbers))
+        size = self._size(shape)
+        return [order[first : first + size] for first in range(0, len(order), size)]
+
+    def _compile(self, batches: Mapping[Renderer, Callable[[], Columns]]) -> None:
+        """Compile what is new, on every core: XLA works without Python's lock."""
+        new = [render for render in batches if render not in self._compiled]
+        self._compiled.update(new)
+        if len(new) < 2:
+            return  # its first call does it
+
+        def first_call(render: Renderer) -> None:
+            with jax.enable_x64(self._dtype == np.float64):
+                render(batches[render]()).block_until_ready()
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(first_call, new))
 
 
 #: Scenes of this many perturbers are rendered a few at a time: padding a batch would cost more.
@@ -141,9 +179,7 @@ _EPL_TERMS = {"float32": (16, 40, 160), "float64": (36, 92, 400)}
 
 
 @functools.lru_cache(maxsize=256)
-def batch_renderer(
-    shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: str
-) -> Callable[[Columns], jax.Array]:
+def batch_renderer(shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: str) -> Renderer:
     """Compiled function of a batch's columns (see :func:`pack`); one per shape, kept.
 
     Differentiable by JAX. Returns images (B, C, H, W), electron/s.
@@ -169,7 +205,7 @@ def batch_renderer(
         ("macro", "perturbers", "coarse", "source", "lens_light", "fields", "stamps"), 0
     )
     batched = jax.vmap(render, in_axes=({**axes, "counts": None},))
-    compiled: Callable[[Columns], jax.Array] = jax.jit(batched)
+    compiled: Renderer = jax.jit(batched)
     return compiled
 
 

@@ -54,7 +54,7 @@ class Signature:
 
 
 def signature(scene: Scene, grid: Grid | None = None) -> Signature:
-    """Shape of a scene; populations are padded to the next size of :func:`padded_size`.
+    """Shape of a scene; populations are padded to the next size of :func:`bucket`.
 
     Parameters
     ----------
@@ -70,20 +70,21 @@ def signature(scene: Scene, grid: Grid | None = None) -> Signature:
     _check_profiles(scene)
     exact: dict[str, int] = {}
     coarse: dict[str, int] = {}
+    is_coarse = uses_coarse(scene, grid)
     for perturbers in scene.perturbers:
-        n_coarse = int(np.count_nonzero(shallow(perturbers))) if uses_coarse(scene, grid) else 0
+        n_coarse = int(np.count_nonzero(shallow(perturbers))) if is_coarse else 0
         name = perturbers.profile
         coarse[name] = coarse.get(name, 0) + n_coarse
         exact[name] = exact.get(name, 0) + len(perturbers) - n_coarse
     stamps = _stamped(scene)
     return Signature(
         macro=tuple(m.profile for m in scene.macro),
-        perturbers=tuple((p, padded_size(n)) for p, n in sorted(exact.items()) if n),
+        perturbers=tuple((p, bucket(n)) for p, n in sorted(exact.items()) if n),
         n_source=padded_size(len(scene.source) - len(stamps)),
         n_lens_light=padded_size(len(scene.lens_light)),
         fields=tuple(field.deflection.shape[-1] for field in scene.fields),
         stamps=tuple(len(stamp) for _, stamp in stamps),
-        coarse=tuple((p, padded_size(n)) for p, n in sorted(coarse.items()) if n),
+        coarse=tuple((p, bucket(n)) for p, n in sorted(coarse.items()) if n),
         flattening=max(
             (_flattening(m.params["q"]) for m in scene.macro if m.profile == "epl"), default=0
         ),
@@ -125,8 +126,13 @@ def _flattening(q: float) -> int:
     return sum(q < limit for limit in FLATTENINGS)
 
 
+def bucket(n: int) -> int:
+    """Smallest size >= n of 0, 1, 8, 32, 128, ...: few functions, and padding costs no time."""
+    return n if n < 2 else 8 << 2 * max(0, ((n - 1).bit_length() - 2) // 2)
+
+
 def padded_size(n: int) -> int:
-    """Smallest size >= n of 0, 1, 2, 4, 8, 16, ...: few functions, and padding costs no time."""
+    """Smallest size >= n of 0, 1, 2, 4, 8, ..., for light, of which every row costs its time."""
     return 1 << (n - 1).bit_length() if n else 0
 
 

@@ -17,7 +17,7 @@ class Config(StrictModel):
 
     kind: Literal["jax"] = "jax"
     precision: Literal["float32", "float64"] = "float32"
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=16, ge=1)
 
 
 def build(config: Config) -> Engine:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.errors import EngineError
 from pipeline.engines import _jax_setup
 from pipeline.engines._jax import JaxEngine, batch_renderer
-from pipeline.engines._jax_pack import padded_size, shallow, signature
+from pipeline.engines._jax_pack import bucket, padded_size, shallow, signature
 from pipeline.physics.components import MassComponent, Perturbers
 from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import load_instrument
@@ -52,10 +52,12 @@ def with_halos(scene, n, seed=0):
     return dataclasses.replace(scene, perturbers=(halos(n, seed),))
 
 
-def test_sizes_are_few_and_large_enough():
-    sizes = [padded_size(n) for n in range(600)]
+@pytest.mark.parametrize(("size", "n_sizes"), [(padded_size, 12), (bucket, 7)])
+def test_sizes_are_few_and_large_enough(size, n_sizes):
+    sizes = [size(n) for n in range(600)]
     assert all(size >= n for n, size in enumerate(sizes))
-    assert sizes[:6] == [0, 1, 2, 4, 4, 8] and len(set(sizes)) == 12
+    assert sizes == sorted(sizes) and len(set(sizes)) == n_sizes
+    assert sizes[:2] == [0, 1]
 
 
 def test_coarse_grid_keeps_the_tolerance_of_the_specification(smooth, acs):
@@ -94,6 +96,18 @@ def test_populations_of_one_bucket_compile_once_and_keep_their_images(smooth, ac
     for scene, image in zip(scenes, together, strict=True):
         np.testing.assert_array_equal(engine.render([scene], grid, (acs,))[0], image)
     assert compiled._cache_size() == 1
+
+
+def test_signatures_compiled_together_give_the_same_images(smooth, acs):
+    grid = Grid(16, 0.05, 1)
+    scenes = [smooth, with_halos(smooth, 3), with_halos(smooth, 20)]
+    assert len({signature(scene) for scene in scenes}) == 3
+    for precision in ("float32", "float64"):
+        batch_renderer.cache_clear()
+        together = JaxEngine(precision).render(scenes, grid, (acs,))
+        for scene, image in zip(scenes, together, strict=True):
+            alone = JaxEngine(precision).render([scene], grid, (acs,))[0]
+            np.testing.assert_array_equal(alone, image)
 
 
 @pytest.mark.parametrize(("q", "flattening"), [(0.8, 0), (0.3, 1), (0.12, 2)])

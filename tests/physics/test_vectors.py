@@ -181,6 +181,17 @@ def test_row_of_points_meets_the_vector(entry):
     assert_meets(entry, alpha_x=alpha_x.sum(1), alpha_y=alpha_y.sum(1))
 
 
+@pytest.mark.parametrize("Om0", [0.05, 0.3, 0.9])
+def test_distances_are_those_of_astropy(Om0):
+    from astropy.cosmology import FlatLambdaCDM
+
+    ours, theirs = FlatLCDM(H0=67.0, Om0=Om0), FlatLambdaCDM(H0=67.0, Om0=Om0, Tcmb0=0.0)
+    for z in (1e-3, 0.5, 2.0, 20.0, 1100.0):
+        assert ours.distance(z) == pytest.approx(theirs.angular_diameter_distance(z).value, 1e-11)
+    between = theirs.angular_diameter_distance_z1z2(0.5, 2.0).value
+    assert ours.distance_between(0.5, 2.0) == pytest.approx(between, 1e-11)
+
+
 @pytest.mark.parametrize("entry", entries("distances_mpc"))
 def test_distances(entry):
     p = entry["params"]
