@@ -107,6 +107,13 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense evaluate runs/first --data data.zarr",
     ),
     Command(
+        "fit",
+        "pipeline.cli.fit:fit",
+        "Fit smooth lenses to a dataset or to FITS files: parameters, chi2, residuals.",
+        "deeplense fit data.zarr --out fits.ecsv --page triples.html\n"
+        "deeplense fit images/ --instrument hst_acs_f814w --config observed --out fits.ecsv",
+    ),
+    Command(
         "score",
         "pipeline.cli.score:score",
         "Score FITS files with a trained network: a row for each, scored or rejected.",

@@ -5,11 +5,14 @@ checkpoints, and says how a stored residual was made.
 """
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.config import StrictModel, hint
+from pipeline.core.config import StrictModel, hint, load_config
+from pipeline.core.resources import sim_params
 
 
 class GaussianPrior(StrictModel):
@@ -112,3 +115,24 @@ class FitConfig(StrictModel):
             if not math.isfinite(prior.mean):
                 raise ValueError(f"priors.{name}: the mean must be finite")
         return self
+
+
+def load_fit_config(source: str | Path, overrides: Sequence[str] = ()) -> FitConfig:
+    """Read ``sim_params/fit/NAME.yaml`` or a YAML file.
+
+    Parameters
+    ----------
+    source : str or Path
+    overrides : sequence of str
+        ``"key.key=value"``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    return load_config(source, FitConfig, overrides, presets=sim_params() / "fit")
+
+
+def fit_preset_names() -> tuple[str, ...]:
+    """Names of the shipped fits, sorted."""
+    return tuple(sorted(path.stem for path in (sim_params() / "fit").glob("*.yaml")))

@@ -1,11 +1,12 @@
 """Fit smooth lenses to many images at once; the arrays live in ``_fitter.py``."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import EngineError
+from pipeline.core.logs import Advance
 from pipeline.engines.base import check_instruments
 from pipeline.fit.config import FitConfig
 from pipeline.fit.noise import Noise
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 
 #: Fewer pixels along a side hold no lens that could be modelled.
 MIN_PIXELS = 16
-
-
-class Advance(Protocol):
-    """Called with the number of images that were finished."""
-
-    def __call__(self, n: int) -> None:
-        """Count ``n`` more images."""
 
 
 class Fitter:
@@ -81,6 +75,7 @@ class Fitter:
         usable : bool array, broadcastable to (n, C, H, W), optional
             False where a pixel must not count.
         advance : callable, optional
+            Told how many images were finished.
 
         Returns
         -------

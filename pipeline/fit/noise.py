@@ -59,6 +59,21 @@ class Noise:
         """Noise of a map of standard deviations, broadcastable to (n, C, H, W)."""
         return cls(np.asarray(errors, np.float64) ** 2, np.zeros((1, 1, 1, 1)))
 
+    @classmethod
+    def measured(cls, sigma: Floats, instruments: Sequence[Instrument]) -> "Noise":
+        """Noise of images in any unit, from the noise of their empty pixels.
+
+        Poisson noise keeps the ratio that it has to the background's in the instrument.
+
+        Parameters
+        ----------
+        sigma : Floats, shape (n, C, 1, 1)
+            Standard deviation of empty pixels, in the unit of the image.
+        instruments : sequence of Instrument, length C
+        """
+        own = cls.of(instruments)
+        return cls(sigma**2, sigma * own.slope / np.sqrt(own.floor))
+
     def rows(self, part: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[Floats, Floats]:
         """Floor and slope of some images, each of shape (len(part), *shape)."""
         full = (len(part), *shape)
