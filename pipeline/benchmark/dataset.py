@@ -75,7 +75,7 @@ def _formats(folder: Path, n_shards: int) -> list[Row]:
     shape = (n_shards * _SHARD, 1, _N_PIX, _N_PIX)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     writers: dict[str, Callable[[Path, NDArray[np.float32]], None]] = {
-        "dataset": _write_dataset, "memmap": _write_memmap, "HDF5": _write_hdf5,
+        "dataset": write_dataset, "memmap": write_memmap, "HDF5": write_hdf5,
     }  # fmt: skip
     best = dict.fromkeys(writers, np.inf)
     for turn in range(_TURNS):
@@ -90,33 +90,36 @@ def _formats(folder: Path, n_shards: int) -> list[Row]:
     ] + [Row(f"write, {other}", speed[other], "GB/s") for other in ("memmap", "HDF5")]
 
 
-def _write_dataset(path: Path, images: NDArray[np.float32]) -> None:
+def write_dataset(path: Path, images: NDArray[np.float32], shard_size: int = _SHARD) -> None:
+    """Store images as a dataset of one class, all of them to train on."""
     n_images, *shape = images.shape
     spec = StoreSpec(
         arrays=image_arrays(("a",), (shape[0], shape[1], shape[2]), {}),
         n_images=n_images,
-        shard_size=_SHARD,
+        shard_size=shard_size,
         attributes=describe(("a",), ("x",), 1.0),
         origin="import",
         origin_sha256="0" * 64,
     )
     store = ShardStore.prepare(path, spec)
-    label, split = np.zeros(_SHARD, np.int16), np.zeros(_SHARD, np.int8)
     for shard in store.missing():
         values: dict[str, NDArray[Any]] = {"images": images[store.rows(shard)]}
-        values |= {"label": label, "split": split}
+        n = len(values["images"])
+        values |= {"label": np.zeros(n, np.int16), "split": np.zeros(n, np.int8)}
         store.write(shard, values)
     store.seal()
 
 
-def _write_memmap(path: Path, images: NDArray[np.float32]) -> None:
+def write_memmap(path: Path, images: NDArray[np.float32]) -> None:
+    """Store images as one array that numpy maps."""
     out = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=images.shape)
     for first in range(0, len(images), _SHARD):
         out[first : first + _SHARD] = images[first : first + _SHARD]
     del out
 
 
-def _write_hdf5(path: Path, images: NDArray[np.float32]) -> None:
+def write_hdf5(path: Path, images: NDArray[np.float32]) -> None:
+    """Store images in HDF5, in chunks as large as those of a dataset."""
     import h5py  # type: ignore[import-untyped]
 
     with h5py.File(path, "w") as file:

@@ -132,7 +132,7 @@ class BatchSource:
     def __post_init__(self) -> None:
         size = self.dataset.shard_size
         image_bytes = 4 * int(np.prod(self.dataset.image_shape))
-        self._order = BatchOrder(
+        self.plan = BatchOrder(
             indices=self.dataset.indices(self.split),
             shard_size=size,
             shards_per_window=max(1, self.window_bytes // (size * image_bytes)),
@@ -151,16 +151,16 @@ class BatchSource:
     @property
     def n_images(self) -> int:
         """Images in the split."""
-        return len(self._order.indices)
+        return len(self.plan.indices)
 
     @property
     def n_steps(self) -> int:
         """Batches in an epoch."""
-        return self._order.n_steps
+        return self.plan.n_steps
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Image numbers in the order in which ``epoch`` shows them."""
-        return self._order.order(epoch)
+        return self.plan.order(epoch)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of ``epoch`` from ``start_step`` on, prepared in the background."""
@@ -171,8 +171,8 @@ class BatchSource:
         with ThreadPoolExecutor(1, thread_name_prefix="shards") as reader:
 
             def tasks() -> Iterator[Callable[[], Batch]]:
-                for index, upcoming in self._order.batches(epoch, start_step):
-                    self._images.prefetch(upcoming, reader)
+                for index, upcoming in self.plan.batches(epoch, start_step):
+                    self.images.prefetch(upcoming, reader)
                     yield partial(self._batch, index, augmentation)
 
             yield from in_order(tasks(), n_threads)
@@ -187,7 +187,7 @@ class BatchSource:
         tensor = torch.empty((len(index), out_channels, height, width), pin_memory=pin)
         out = tensor.numpy()
         images = out if is_raw else np.empty((len(index), channels, height, width), np.float32)
-        self._images.gather(index, images)
+        self.images.gather(index, images)
         if self.augment:
             images = augmentation.apply(images, index)
         if self.preprocess is not None:
@@ -203,7 +203,8 @@ class BatchSource:
         return Batch(tensor, label, target, numbers)
 
     @cached_property
-    def _images(self) -> ShardCache:
+    def images(self) -> ShardCache:
+        """Images by number, the shards of two windows at hand."""
         return image_shards(self.dataset, 2 * self.window_bytes)
 
 

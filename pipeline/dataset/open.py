@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import DatasetNotFoundError
 from pipeline.core.resources import sim_params
+from pipeline.dataset.place import Url, locate
 from pipeline.dataset.store import Dataset, open_dataset
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def open_data(
     text = str(source)
     path = Path(text)
     is_preset = path.suffix in (".yaml", ".yml") or (sim_params() / f"{text}.yaml").is_file()
-    if "://" in text or path.is_dir() or path.suffix == ".zarr":
+    if isinstance(locate(source), Url) or path.is_dir() or path.suffix == ".zarr":
         return open_dataset(source)
     if not is_preset:
         names = ", ".join(sorted(p.stem for p in sim_params().glob("*.yaml")))

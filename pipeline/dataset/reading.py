@@ -77,3 +77,42 @@ def read_images(
     out = np.empty((len(index), *dataset.image_shape), np.float32)
     shards.gather(index, out)
     return out
+
+
+class Images:
+    """The images of a dataset, looking like an array (N, C, H, W).
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, bands, rows, columns."""
+        return self._dataset.n_images, *self._dataset.image_shape
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Type of a pixel."""
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self._dataset.n_images
+
+    def __getitem__(self, key: int | slice | NDArray[Any] | list[int]) -> NDArray[np.float32]:
+        """One image (C, H, W), or several (B, C, H, W) by slice, numbers or a mask."""
+        if isinstance(key, int | np.integer):
+            one: NDArray[np.float32] = self._dataset.read_images(np.array([key]))[0]
+            return one
+        if isinstance(key, slice):
+            return self._dataset.read_images(key)
+        chosen = np.asarray(key)
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise DatasetError(f"a mask of {chosen.shape} for {len(self)} images")
+            chosen = np.flatnonzero(chosen)
+        return self._dataset.read_images(chosen.astype(np.int64))

@@ -3,12 +3,16 @@
 data = open_dataset("NAME.zarr")
 data.class_names, data.bands, data.pixel_scale, data.image_shape, data.n_images
 data.read_images(slice(0, 100)), data.labels, data.split, data.truth("theta_E")
+data.images[417], data.table(), data.to_pandas("test")
+data.torch("train")            # for torch's DataLoader
+data.batches("train", batch_size=64, seed=0).epoch(0)    # whole shards in order, read ahead
 data.read_shard(3)             # array name -> values, what ``ShardStore.write`` takes
 data.simulation                # the DatasetConfig that made it, or None (imported, merged ...)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +34,7 @@ from pipeline.dataset.layout import (
     shard_digest,
 )
 from pipeline.dataset.place import Place, Url, locate
-from pipeline.dataset.reading import AT_HAND_BYTES, image_shards, read_column, read_images
+from pipeline.dataset.reading import AT_HAND_BYTES, Images, image_shards, read_column, read_images
 from pipeline.dataset.shards import ShardCache
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.zarr_files import (
@@ -43,8 +47,12 @@ from pipeline.dataset.zarr_files import (
 from pipeline.physics.components import TruthColumn
 
 if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+    import torch
     import zarr
+    from astropy.table import Table  # type: ignore[import-untyped]
 
+    from pipeline.dataset._torch_dataset import SplitDataset
     from pipeline.dataset.loader import BatchSource
     from pipeline.dataset.preprocess import Preprocess
 
@@ -179,6 +187,36 @@ class Dataset:
             If its shard is missing or damaged.
         """
         return read_images(self, self._shards, indices)
+
+    @property
+    def images(self) -> Images:
+        """Images as an array that is read where it is indexed, e.g. ``images[417]``."""
+        return Images(self)
+
+    def table(self, split: str | None = None) -> Table:
+        """Number, class, split and every parameter of each image (of ``split``), with units."""
+        from pipeline.dataset.table import astropy_table
+
+        return astropy_table(self, split)
+
+    def to_pandas(self, split: str | None = None) -> pd.DataFrame:
+        """The same as a data frame; its ``attrs["units"]`` names the units."""
+        from pipeline.dataset.table import pandas_table
+
+        return pandas_table(self, split)
+
+    def torch(
+        self,
+        split: str,
+        preprocess: Preprocess | None = None,
+        *,
+        targets: tuple[str, ...] = (),
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> SplitDataset:
+        """One split as a map-style dataset of torch; see ``_torch_dataset.SplitDataset``."""
+        from pipeline.dataset._torch_dataset import SplitDataset
+
+        return SplitDataset(self, split, preprocess, targets, transform)
 
     def first_images(self, n: int) -> NDArray[np.float32]:
         """The first ``n`` images of the train split, in ``unit``."""

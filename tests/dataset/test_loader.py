@@ -148,7 +148,7 @@ def test_without_preprocessing_images_come_as_stored(tiny) -> None:
 def test_memory_is_bounded_by_two_windows(tiny, preprocess) -> None:
     batches = source(tiny, preprocess, window_bytes=ONE_SHARD, batch_size=3)
     for _ in batches.epoch(0):
-        assert batches._images.held_bytes <= 2 * ONE_SHARD
+        assert batches.images.held_bytes <= 2 * ONE_SHARD
 
 
 def test_work_is_done_ahead_but_not_far_and_in_order() -> None:
