@@ -2,13 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from pipeline.cli.options import Json, Overrides, Workers
 from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, Result
 from pipeline.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.dataset.simulate import SimulateSummary
 
 
 def simulate(
@@ -21,6 +24,15 @@ def simulate(
     engine: Annotated[str | None, Parameter(help="What renders the images.")] = None,
     set_: Overrides = (),
     workers: Workers = None,
+    max_hours: Annotated[
+        float | None, Parameter(help="Begin no shard after this many hours; then exit code 1.")
+    ] = None,
+    max_gb: Annotated[
+        float | None, Parameter(help="Begin no shard that would make the dataset larger.")
+    ] = None,
+    repair: Annotated[
+        bool, Parameter(negative="", help="Check every shard; make the damaged ones again.")
+    ] = False,
     audit: Annotated[bool, Parameter(help="Check what was made, in a few seconds.")] = True,
     rebuild: Annotated[
         Path | None, Parameter(help="Render one image of this dataset again; needs --index.")
@@ -46,14 +58,13 @@ def simulate(
     from pipeline.workflow.steps import simulate as step
 
     summary = step(
-        preset, out, images=images, seed=seed, engine=engine, overrides=set_, workers=workers
-    )
-    text = (
-        f"{summary.path}: {summary.images} images in {summary.seconds:.1f} s "
-        f"({summary.images_per_second:.0f}/s, {summary.engine})\n"
-        f"sha256 {summary.dataset_sha256}"
-    )
+        preset, out, images=images, seed=seed, engine=engine, overrides=set_, workers=workers,
+        max_hours=max_hours, max_gb=max_gb, repair=repair,
+    )  # fmt: skip
+    text = _text(summary)
     found = None
+    if not summary.complete:
+        return Result({**asdict(summary), "audit": None}, text, EXIT_FAILED)
     if audit and summary.images_per_second > 0:  # nothing was made: nothing to check
         from pipeline.dataset.audit import audit_dataset
 
@@ -61,6 +72,18 @@ def simulate(
         text += f"\n{found.short_text()}"
     data = {**asdict(summary), "audit": None if found is None else found.to_json()}
     return Result(data, text, EXIT_FAILED if found is not None and found.is_broken else EXIT_DONE)
+
+
+def _text(summary: "SimulateSummary") -> str:
+    lines = [
+        f"{summary.path}: {summary.images} images in {summary.seconds:.1f} s "
+        f"({summary.images_per_second:.0f}/s, {summary.engine})"
+    ]
+    if summary.repaired:
+        lines.append(f"shards made again: {', '.join(map(str, summary.repaired))}")
+    if summary.complete:
+        return "\n".join([*lines, f"sha256 {summary.dataset_sha256}"])
+    return f"{summary.path}: not complete: {summary.stopped}; the same command goes on"
 
 
 def _rebuild(data: Path, index: int, engine: str | None, out: Path | None) -> Result:

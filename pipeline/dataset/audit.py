@@ -204,7 +204,9 @@ def _check_digests(dataset: Dataset, damaged: tuple[int, ...], short: bool) -> C
     n_shards = dataset.n_shards
     if damaged:
         named = ", ".join(map(str, damaged))
-        return Check("digests", FAILED, f"{len(damaged)} of {n_shards} shards are damaged: {named}")
+        how = "" if dataset.simulation is None else "; deeplense simulate --repair makes them again"
+        what = f"{len(damaged)} of {n_shards} shards are damaged: {named}{how}"
+        return Check("digests", FAILED, what)
     how = "written just now, not read again" if short else "every shard matches its digest"
     return Check("digests", PASSED, f"{n_shards} shard{'s' if n_shards > 1 else ''}, {how}")
 

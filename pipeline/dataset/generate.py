@@ -6,35 +6,19 @@ many there are, in which order they finish, or how often they were killed.
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.config import dump
-from pipeline.core.logs import Advance, get_logger, progress
-from pipeline.core.provenance import package_versions
+from pipeline.core.logs import Advance
 from pipeline.core.seeding import Stream, image_rng
 from pipeline.dataset.components import component_arrays, encode
 from pipeline.dataset.config import NOT_HASHED, DatasetConfig
 from pipeline.dataset.detectability import dataset_columns, truth_values
 from pipeline.dataset.layout import TRUTH, ArraySpec, StoreSpec, describe, image_arrays
-from pipeline.dataset.place import (
-    Place,
-    Url,
-    exists,
-    locate,
-    read_bytes,
-    require_writable,
-    write_bytes,
-)
 from pipeline.dataset.splits import GALAXY, split_codes
-from pipeline.dataset.writer import write_store
 from pipeline.engines.base import Engine
 from pipeline.physics.detector import expose, variance
 from pipeline.physics.lens_light import light_rate
@@ -45,83 +29,6 @@ KEPT = {
     "noiseless": ("electron/s", "the image before it is exposed"),
     "variance": ("(electron/s)^2", "variance of each pixel of the exposure"),
 }
-
-_logger = get_logger("simulate")
-
-
-@dataclass(frozen=True)
-class SimulateSummary:
-    """What ``simulate_dataset`` did."""
-
-    path: str
-    images: int
-    seconds: float
-    images_per_second: float
-    engine: str
-    dataset_sha256: str
-    resumed: bool
-
-
-def default_workers() -> int:
-    """One worker per core this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def simulate_dataset(
-    config: DatasetConfig, out: str | Path | Url, *, workers: int | None = None
-) -> SimulateSummary:
-    """Make the dataset, or complete one that was interrupted.
-
-    Parameters
-    ----------
-    config : DatasetConfig
-    out : str, Path or Url
-        Folder ``NAME.zarr``, or a URL; ``NAME.run.json`` beside it notes when and how fast.
-    workers : int, optional
-        Processes; one per core by default.
-
-    Raises
-    ------
-    DatasetMismatchError
-        If another configuration made what lies at ``out``.
-    OutputError
-        If it cannot be written.
-    EngineError
-        If a scene cannot be rendered, or a worker died.
-    """
-    from pipeline.dataset.workers import make_shards
-
-    out = locate(out)
-    require_writable(out)
-    start = time.monotonic()
-    existed = exists(out)
-    with write_store(out, simulation_spec(config)) as store:
-        missing = store.missing()
-        n_missing = sum(store.rows(k).stop - store.rows(k).start for k in missing)
-        resumed = existed and n_missing > 0
-        if resumed:
-            done = config.n_images - n_missing
-            _logger.info("%s: going on after %d of %d images", out, done, config.n_images)
-        if missing:
-            with progress(f"simulating {out.name}", n_missing) as advance:
-                make_shards(config, store, missing, workers or default_workers(), advance)
-        sealed = store.is_sealed()
-        if sealed and not missing:
-            _logger.info("%s: complete already, nothing to do", out)
-        digest = store.seal()
-    seconds = time.monotonic() - start
-    summary = SimulateSummary(
-        path=str(out),
-        images=config.n_images,
-        seconds=round(seconds, 3),
-        images_per_second=round(n_missing / seconds, 2),
-        engine=config.engine.kind,
-        dataset_sha256=digest,
-        resumed=resumed,
-    )
-    if missing:
-        _note_run(out, summary, n_missing)
-    return summary
 
 
 def simulation_spec(config: DatasetConfig) -> StoreSpec:
@@ -223,13 +130,3 @@ def subtracted_rate(config: DatasetConfig, scene: Scene) -> NDArray[np.float64] 
     if not scene.subtracted_light:
         return None
     return light_rate(scene.subtracted_light, config.grid, config.instruments)
-
-
-def _note_run(out: Place, summary: SimulateSummary, n_made: int) -> None:
-    """Append what the hashed dataset must not hold (clock, speed) to ``NAME.run.json``."""
-    path = out.with_name(f"{out.name.removesuffix('.zarr')}.run.json")
-    runs = json.loads(read_bytes(path) or "[]")
-    finished = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    note = {"finished": finished, "images_made": n_made, "versions": package_versions()}
-    text = json.dumps([*runs, {**note, **summary.__dict__}], indent=2) + "\n"
-    write_bytes(path, text.encode())

@@ -22,7 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.config import validate
-from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetIntegrityError
+from pipeline.core.errors import (
+    DatasetError,
+    DatasetIncompleteError,
+    DatasetIntegrityError,
+    StorageError,
+)
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.layout import (
     COUNT,
@@ -364,12 +369,15 @@ def open_dataset(path: str | Path | Url) -> Dataset:
 
 def damaged_shards(dataset: Dataset) -> tuple[int, ...]:
     """Shards whose values do not match their digest, read one after another."""
-    return tuple(k for k in range(dataset.n_shards) if not _is_intact(dataset, k))
+    return tuple(k for k in range(dataset.n_shards) if not is_intact(dataset, k))
 
 
-def _is_intact(dataset: Dataset, shard: int) -> bool:
+def is_intact(dataset: Dataset, shard: int) -> bool:
+    """Whether the values of one shard match its digest."""
     try:
         values = dataset.read_shard(shard)
+    except StorageError:
+        raise
     except (OSError, ValueError, RuntimeError):
         return False
     return np.array_equal(shard_digest(dataset.spec.arrays, values), dataset.digests[shard])

@@ -9,6 +9,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline.core.config import dump, validate
 from pipeline.core.errors import EngineError
 from pipeline.core.logs import Advance
+from pipeline.dataset.budget import Budget, values_bytes
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.generate import make_shard, simulation_spec
 from pipeline.dataset.place import locate
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the workers' counter.
 POLL_SECONDS = 0.25
+#: Shards handed to each worker at a time: the one it makes and the next.
+_QUEUED = 2
 #: Libraries that start their own threads; each worker is one core.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -41,10 +45,12 @@ def make_shards(
     config: DatasetConfig,
     store: ShardStore,
     missing: tuple[int, ...],
-    workers: int,
     advance: Advance,
+    budget: Budget,
+    *,
+    workers: int,
 ) -> None:
-    """Make and write shards, in this process or in several others.
+    """Make and write shards, in this process or in several others, until the budget is spent.
 
     Raises
     ------
@@ -55,10 +61,16 @@ def make_shards(
     """
     if min(workers, len(missing)) <= 1:
         engine = ENGINES.load(config.engine.kind).build(config.engine)
+        last = 0
         for shard in missing:
-            store.write(shard, make_shard(config, engine, store.rows(shard), advance))
+            if budget.is_spent(last):
+                return
+            values = make_shard(config, engine, store.rows(shard), advance)
+            store.write(shard, values)
+            last = values_bytes(values)
+            budget.count(last)
         return
-    _make_in_processes(config, store, missing, min(workers, len(missing)), advance)
+    _make_in_processes(config, store, missing, min(workers, len(missing)), advance, budget)
 
 
 def _make_in_processes(
@@ -67,19 +79,28 @@ def _make_in_processes(
     missing: tuple[int, ...],
     workers: int,
     advance: Advance,
+    budget: Budget,
 ) -> None:
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
     arguments = (str(store.path), json.dumps(dump(config)), counter)
     with one_thread_each():
         pool = ProcessPoolExecutor(workers, context, _start_worker, arguments)
-        pending = {pool.submit(_work, shard) for shard in missing}
-    shown = 0
+        waiting = deque(missing)
+        pending = {pool.submit(_work, waiting.popleft()) for _ in range(workers)}
+    shown = last = 0
     try:
         while pending:
             done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
             for future in done:
-                future.result()
+                last = future.result()
+                budget.count(last)
+            # One shard waits for each worker, so that none is idle; a budget counts what is begun.
+            while waiting and len(pending) < _QUEUED * workers:
+                if budget.is_spent(last * (1 + len(pending))):
+                    waiting.clear()
+                    break
+                pending.add(pool.submit(_work, waiting.popleft()))
             if counter.value > shown:
                 advance(counter.value - shown)
                 shown = counter.value
@@ -129,13 +150,15 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
-def _work(shard: int) -> None:
+def _work(shard: int) -> int:
     def advance(n_done: int = 1, *, note: str = "") -> None:
         with _Worker.counter.get_lock():
             _Worker.counter.value += n_done
 
     store = _Worker.store
-    store.write(shard, make_shard(_Worker.config, _Worker.engine, store.rows(shard), advance))
+    values = make_shard(_Worker.config, _Worker.engine, store.rows(shard), advance)
+    store.write(shard, values)
+    return values_bytes(values)
 
 
 @contextlib.contextmanager

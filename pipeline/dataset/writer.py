@@ -30,6 +30,7 @@ from pipeline.dataset.place import Place, Url, create_folder, exists, locate, sw
 from pipeline.dataset.zarr_files import (
     array_of,
     create_arrays,
+    delete_chunk,
     open_group,
     read_attributes,
     write_regions,
@@ -118,9 +119,15 @@ class ShardStore:
         """Image numbers of one shard."""
         return self.spec.rows(shard)
 
-    def is_sealed(self) -> bool:
-        """Whether the dataset is complete and says so."""
-        return "dataset_sha256" in self._group.attrs
+    def forget(self, shard: int) -> None:
+        """Count a shard as missing and delete its files, which may be damaged."""
+        self._array(DIGESTS)[shard] = 0
+        for array in self._arrays.values():
+            delete_chunk(array, shard)
+
+    def sealed_as(self) -> str:
+        """Hash of a dataset that is complete and says so; "" otherwise."""
+        return str(self._group.attrs.get("dataset_sha256", ""))
 
     def seal(self) -> str:
         """Mark the dataset complete; return its hash over origin, size and digests."""

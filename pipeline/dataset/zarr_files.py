@@ -142,6 +142,14 @@ def read_regions(
     return {name: np.asarray(values) for name, values in zip(regions, found, strict=True)}
 
 
+def delete_chunk(array: zarr.Array[Any], shard: int) -> None:
+    """Delete the file that holds one shard of an array."""
+    from zarr.core.sync import sync
+
+    key = array.metadata.encode_chunk_key((shard, *(0,) * (array.ndim - 1)))
+    sync((array.store_path / key).delete())
+
+
 def read_of_shard(
     array: zarr.Array[Any], region: slice, place: Place, shard: int | None = None
 ) -> NDArray[Any]:

@@ -118,7 +118,7 @@ def _prefect_server() -> Check:
 def _self_test() -> Check:
     """Simulate a few images twice, through the whole of the dataset layer, and compare them."""
     from pipeline.dataset.config import load_dataset_config
-    from pipeline.dataset.generate import simulate_dataset
+    from pipeline.dataset.simulate import simulate_dataset
 
     config = load_dataset_config("demo", (f"n_images={N_IMAGES}", "shard_size=3"))
     with tempfile.TemporaryDirectory() as folder:

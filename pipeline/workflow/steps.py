@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.dataset.generate import SimulateSummary
+    from pipeline.dataset.simulate import Maker, SimulateSummary
     from pipeline.inference.images import ReadOptions
     from pipeline.inference.score import ScoreSummary
     from pipeline.training.evaluate import Evaluation
@@ -28,6 +28,10 @@ def simulate(
     engine: str | None = None,
     overrides: Sequence[str] = (),
     workers: int | None = None,
+    max_hours: float | None = None,
+    max_gb: float | None = None,
+    repair: bool = False,
+    maker: "Maker | None" = None,
 ) -> "SimulateSummary":
     """Make or complete a dataset.
 
@@ -43,15 +47,27 @@ def simulate(
         ``"key.key=value"``, applied after those.
     workers : int, optional
         Worker processes; one per core by default.
+    max_hours, max_gb : float, optional
+        Budget: no shard is begun beyond it.
+    repair : bool
+        Check every shard and make the damaged ones again.
+    maker : callable, optional
+        Makes the shards somewhere else than in processes of this machine.
     """
     from pipeline.dataset.config import load_dataset_config
-    from pipeline.dataset.generate import simulate_dataset
+    from pipeline.dataset.simulate import simulate_dataset
 
     if workers is not None and workers < 1:
         raise ConfigError(f"--workers must be at least 1, found {workers}")
+    for name, value in (("--max-hours", max_hours), ("--max-gb", max_gb)):
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} must be more than 0, found {value:g}")
     given = _settings(n_images=images, seed=seed, engine=engine)
     config = load_dataset_config(preset, (*given, *overrides))
-    return simulate_dataset(config, out, workers=workers)
+    return simulate_dataset(
+        config, out, workers=workers, max_hours=max_hours, max_gb=max_gb, repair=repair,
+        maker=maker,
+    )  # fmt: skip
 
 
 def train(

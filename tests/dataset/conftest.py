@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 
 TINY = ["n_images=60", "shard_size=9", "n_pix=24", "supersample=1"]

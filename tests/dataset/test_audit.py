@@ -15,8 +15,9 @@ from pipeline.dataset.audit_leaks import Sample, audit_sham, judge_sample
 from pipeline.dataset.audit_result import FAILED, NOT_JUDGED, PASSED, Audit
 from pipeline.dataset.audit_scenes import check_nuisances
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset, simulation_spec
+from pipeline.dataset.generate import simulation_spec
 from pipeline.dataset.layout import shard_digest
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.dataset.writer import ShardStore
 from pipeline.statistics.leaks import LEAK_FEATURES, SET_A

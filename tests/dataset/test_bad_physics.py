@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.core.errors import ConfigError, EngineError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset, simulation_spec
+from pipeline.dataset.generate import simulation_spec
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.writer import ShardStore
 
 INSTRUMENT = """

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.detectability import SUBSET, dataset_ceilings, dataset_columns
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
 from pipeline.detectability.measure import Survey, detectability
 

@@ -21,7 +21,8 @@ from pipeline.core.errors import (
     OutputError,
 )
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset, simulation_spec
+from pipeline.dataset.generate import simulation_spec
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.single import simulate
 from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
 from pipeline.dataset.writer import ShardStore
@@ -31,7 +32,7 @@ START = (
     "import sys, json; from pathlib import Path\n"
     "from pipeline.core.config import validate\n"
     "from pipeline.dataset.config import DatasetConfig\n"
-    "from pipeline.dataset.generate import simulate_dataset\n"
+    "from pipeline.dataset.simulate import simulate_dataset\n"
     "if __name__ == '__main__':\n"
     "    config = validate(json.loads(Path(sys.argv[1]).read_text()), DatasetConfig)\n"
     "    simulate_dataset(config, Path(sys.argv[2]), workers=int(sys.argv[3]))\n"

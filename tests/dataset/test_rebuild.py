@@ -13,8 +13,8 @@ from pipeline.core.errors import ConfigError, DatasetError
 from pipeline.core.resources import sim_params
 from pipeline.dataset.components import CODE, COUNT, PARAMETERS, ROLES, VALUE, decode, encode
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.rebuild import _plain, rebuild, write_rebuilt
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.single import simulate
 from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
 from pipeline.physics.scene import draw_scene

@@ -23,9 +23,9 @@ from pipeline.core.errors import (
 )
 from pipeline.dataset import lock, place
 from pipeline.dataset.config import DatasetConfig
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.place import Url, filesystem, locate
 from pipeline.dataset.rebuild import rebuild
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
 from tests.dataset.conftest import tree
 from tests.dataset.s3 import S3, start_s3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 
 CLASSES = ("no_sub", "cdm", "axion")

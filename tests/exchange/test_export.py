@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.checkpoint.load import load_run
 from pipeline.core.errors import ConfigError, DatasetError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.single import simulate
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset, open_dataset

@@ -10,8 +10,8 @@ from astropy.io import fits
 from pipeline.core.config import dump, validate
 from pipeline.core.errors import ConfigError
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.rebuild import rebuild
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import open_dataset
 from pipeline.physics.scene import SceneConfig, draw_scene
 from pipeline.physics.sources import image

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.training.config import TrainingConfig
 
 MODEL = {"kind": "lens_hybrid", "channels": (8, 16), "blocks": (0, 0), "depth": 1, "heads": 2}

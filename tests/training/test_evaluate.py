@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from pipeline.checkpoint.load import load_run
 from pipeline.core.errors import ConfigError, DatasetError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import open_dataset
 from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
