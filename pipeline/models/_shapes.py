@@ -15,6 +15,12 @@ Options = dict[str, Option]
 
 #: Largest growth of an image's side by each rule; resampling shrinks by no more either.
 MAX_PAD, MAX_RESAMPLE = 1.5, 4.0
+#: The same in words, by rule.
+LIMITS: dict[Fit, str] = {
+    "exact": "",
+    "pad": f", and others padded to these by at most a factor of {MAX_PAD:g} ('fit: pad')",
+    "resample": f", and others resampled by at most a factor of {MAX_RESAMPLE:g} ('fit: resample')",
+}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,14 @@ def timm_backbone(
         whole: nn.Module = timm.create_model(
             name, pretrained=False, in_chans=in_channels, num_classes=0, **given
         )
-    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        RuntimeError,
+        KeyError,
+        ArithmeticError,
+    ) as error:
         raise ConfigError(f"timm model {name!r} cannot be built: {error}") from error
     width = getattr(whole, "head_hidden_size", None) or whole.num_features
     assert isinstance(width, int)
@@ -81,7 +88,7 @@ def any_timm_backbone(name: str, in_channels: int, image_size: int, options: Opt
     try:
         with torch.no_grad():
             features = backbone.eval()(blank)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError, ArithmeticError) as error:
         native = "" if made_for is None else f"; it was made for {made_for.input_size[-1]} pixels"
         raise ConfigError(
             f"timm model {name!r} does not take images of {image_size}x{image_size} pixels: "

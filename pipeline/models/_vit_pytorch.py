@@ -50,7 +50,14 @@ def vit_pytorch_backbone(
         with torch.no_grad():
             blank = torch.zeros(1, in_channels, image_size, image_size)
             features = backbone.eval()(blank)
-    except (AssertionError, RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (
+        AssertionError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        ArithmeticError,
+    ) as error:
         raise ConfigError(
             f"{label} cannot be used for {in_channels} channels of {image_size}x{image_size} "
             f"pixels: {type(error).__name__}: {' '.join(str(error).split())[:300]}. "

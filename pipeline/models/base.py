@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.core.config import StrictModel
 from pipeline.core.errors import ConfigError
 from pipeline.core.registry import Family
-from pipeline.models._shapes import Fit, ImageSizes, fitted_size
+from pipeline.models._shapes import LIMITS, Fit, ImageSizes, fitted_size
 
 if TYPE_CHECKING:
     from pipeline.models._backbone import Backbone
@@ -71,7 +71,7 @@ def build_model(config: StrictModel, in_channels: int, image_size: int) -> "Back
         raise ConfigError(
             f"model {kind!r} does not take images of {image_size}x{image_size} pixels: it takes "
             f"{sizes}"
-            + (f", others by its rule 'fit: {fit}'" if fit != "exact" else "")
+            + LIMITS[fit]
             + (f"; 'fit: {other[0]}' would make it take them" if other else "")
         )
     backbone: Backbone = MODELS.load(kind).build(config, in_channels, inner)
