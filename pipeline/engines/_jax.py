@@ -184,7 +184,7 @@ def batch_renderer(shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: s
 
     Differentiable by JAX. Returns images (B, C, H, W), electron/s.
     """
-    x, y = (jnp.asarray(axis, dtype) for axis in grid.rays())
+    x, y = (jnp.asarray(axis.astype(dtype)) for axis in grid.rays())
     blurs = [rays_to_pixels(psf, grid, dtype) for psf in psfs]
     coarse = _coarse_deflection(shape, grid, dtype) if shape.coarse else None
 
@@ -262,8 +262,8 @@ def _coarse_deflection(
     n = math.ceil(2.0 * grid.half_width / COARSE_SPACING) + 5
     points = (np.arange(n) - (n - 1) / 2.0) * COARSE_SPACING
     spline_matrix = CubicSpline(points, np.eye(n))(grid.axis())  # (n_rays, n)
-    left = jnp.asarray(spline_matrix, dtype)
-    x, y = (jnp.asarray(axis, dtype) for axis in np.meshgrid(points, points))
+    left = jnp.asarray(spline_matrix.astype(dtype))
+    x, y = (jnp.asarray(axis.astype(dtype)) for axis in np.meshgrid(points, points))
 
     def deflection(columns: Columns) -> tuple[jax.Array, jax.Array]:
         start = jnp.zeros_like(x), jnp.zeros_like(y)

@@ -53,7 +53,7 @@ def sandwich(left: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _dense(side: Floats, dtype: str) -> Blur:
-    left = jnp.asarray(side, dtype)
+    left = jnp.asarray(side.astype(dtype))
     return lambda rays: sandwich(left, rays)
 
 
@@ -96,7 +96,7 @@ def _weighted(images: list[jax.Array], taps: Floats) -> jax.Array:
 
 
 def _convolved(binned: Blur, kernel: Floats, dtype: str) -> Blur:
-    stamp = jnp.asarray(kernel, dtype)
+    stamp = jnp.asarray(kernel.astype(dtype))
     half = len(kernel) // 2
 
     def apply(rays: jax.Array) -> jax.Array:

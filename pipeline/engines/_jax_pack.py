@@ -31,6 +31,8 @@ _STRENGTHS = ("theta_E", "kappa", "a_m", "gamma1", "gamma2")
 COARSE_SPACING = 0.05
 #: Largest error of a halo's deflection on the coarse grid, arcsec, at its very centre.
 _COARSE_ERROR = 5e-4
+#: Perturbers of which a scene has one as a rule.
+_ALONE = ("rod", "uniform_disc")
 #: Fewer perturbers are not worth a coarse grid.
 _COARSE_MIN = 24
 #: Axis ratios below which the series of a power law needs more terms.
@@ -79,12 +81,12 @@ def signature(scene: Scene, grid: Grid | None = None) -> Signature:
     stamps = _stamped(scene)
     return Signature(
         macro=tuple(m.profile for m in scene.macro),
-        perturbers=tuple((p, bucket(n)) for p, n in sorted(exact.items()) if n),
+        perturbers=tuple((p, bucket(p, n)) for p, n in sorted(exact.items()) if n),
         n_source=padded_size(len(scene.source) - len(stamps)),
         n_lens_light=padded_size(len(scene.lens_light)),
         fields=tuple(field.deflection.shape[-1] for field in scene.fields),
         stamps=tuple(len(stamp) for _, stamp in stamps),
-        coarse=tuple((p, bucket(n)) for p, n in sorted(coarse.items()) if n),
+        coarse=tuple((p, bucket(p, n)) for p, n in sorted(coarse.items()) if n),
         flattening=max(
             (_flattening(m.params["q"]) for m in scene.macro if m.profile == "epl"), default=0
         ),
@@ -126,9 +128,14 @@ def _flattening(q: float) -> int:
     return sum(q < limit for limit in FLATTENINGS)
 
 
-def bucket(n: int) -> int:
-    """Smallest size >= n of 0, 1, 8, 32, 128, ...: few functions, and padding costs no time."""
-    return n if n < 2 else 8 << 2 * max(0, ((n - 1).bit_length() - 2) // 2)
+def bucket(profile: str, n: int) -> int:
+    """Smallest size >= n of 8, 32, 128, ...: few functions, and padding costs no time.
+
+    Profiles that a scene has once stay alone, without a loop.
+    """
+    if n == 1 and profile in _ALONE:
+        return 1
+    return 8 << 2 * max(0, ((n - 1).bit_length() - 2) // 2)
 
 
 def padded_size(n: int) -> int:
