@@ -107,6 +107,14 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense evaluate runs/first --data data.zarr",
     ),
     Command(
+        "compare",
+        "pipeline.cli.compare:compare",
+        "Train or load many networks, and compare them on the same images in one table.",
+        "deeplense compare runs/first runs/cvt --data data.zarr\n"
+        "deeplense compare --models all --preset demo --images 3000 --minutes 2\n"
+        "deeplense compare --models lens_hybrid --models cvt --data data.zarr --seeds 3",
+    ),
+    Command(
         "fit",
         "pipeline.cli.fit:fit",
         "Fit smooth lenses to a dataset or to FITS files: parameters, chi2, residuals.",

@@ -1,0 +1,148 @@
+"""Train many networks one after another, each in its own process, so that none ends them all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.checkpoint.yaml_text import yaml_text
+from pipeline.core.errors import ConfigError
+from pipeline.core.files import atomic_write
+from pipeline.core.logs import get_logger
+from pipeline.models.base import MODELS
+from pipeline.training.config import TrainingConfig, load_training_config, training_presets
+
+#: Training preset of a model that has none of its own name.
+FALLBACK = "seed_cosine"
+#: Boosted trees on plain statistics: in every comparison, where the model exists.
+SHORTCUT = "shortcut"
+
+logger = get_logger("compare")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network to be trained: its name in the table, its configuration, its run folder."""
+
+    name: str
+    config: TrainingConfig
+    run: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a training; ``reason`` is empty if it went well.
+
+    ``memory_mb`` is the largest resident memory of its process.
+    """
+
+    reason: str
+    memory_mb: float | None
+
+
+def plan_trainings(
+    models: Sequence[str],
+    out: Path,
+    *,
+    seeds: int,
+    minutes: float | None,
+    config: str | None,
+    overrides: Sequence[str],
+) -> list[Training]:
+    """List what to train: every model with every seed.
+
+    Parameters
+    ----------
+    models : sequence of str
+        ``KIND`` or ``KIND/VARIANT``; ``all`` is every kind. ``shortcut`` is added.
+    out : Path
+        Folder of the comparison.
+    seeds : int
+        Seeds 0, 1, ...
+    minutes : float, optional
+        Budget of one training; else that of its preset.
+    config : str, optional
+        Training preset of all of them; by default that of the model's name.
+    overrides : sequence of str
+        ``"key.key=value"`` for all of them.
+
+    Raises
+    ------
+    UnknownKindError, ConfigError
+        If a model or variant is not known.
+    """
+    if seeds < 1:
+        raise ConfigError(f"a comparison needs at least one seed, found {seeds}")
+    names = list(dict.fromkeys(n for m in models for n in (MODELS.kinds() if m == "all" else (m,))))
+    if SHORTCUT in MODELS.kinds() and SHORTCUT not in names:
+        names.append(SHORTCUT)
+    budget = [] if minutes is None else [f"max_minutes={minutes}"]
+    planned = []
+    for name in names:
+        base = load_training_config(_preset(name, config), [*budget, *overrides])
+        for seed in range(seeds):
+            changed = base.with_changes(model=_block(name), seed=seed)
+            folder = f"{name.replace('/', '-')}-seed{seed}"
+            planned.append(Training(name, changed, out / "runs" / folder))
+    return planned
+
+
+def train_one(training: Training, data: Path | str, device: str) -> Outcome:
+    """Train in a new process, or go on with what was interrupted; never raises for a failure."""
+    note = training.run.with_suffix(".json")
+    if note.is_file():
+        done = json.loads(note.read_text(encoding="utf-8"))
+        if done.get("config_sha256") == training.config.sha256 and not done["reason"]:
+            return Outcome("", done["memory_mb"])
+    source = training.run.with_suffix(".yaml")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(source, yaml_text(training.config))
+    command = [sys.executable, "-m", "pipeline", "train", str(source), "--json"]
+    command += ["--data", str(data), "--out", str(training.run), "--device", device]
+    logger.info("training %s", training.run.name)
+    outcome = _run(command, training.run.with_suffix(".log"))
+    content = {**asdict(outcome), "config_sha256": training.config.sha256}
+    atomic_write(note, json.dumps(content) + "\n")
+    return outcome
+
+
+def _run(command: list[str], log: Path) -> Outcome:
+    """Run a command; its last line of talk is the reason if it fails."""
+    with log.open("ab") as talk:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=talk)
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.send_signal(signal.SIGTERM)  # the run saves nothing more; a later call goes on
+            child.wait()
+            raise
+    child.returncode = os.waitstatus_to_exitcode(status)
+    scale = 2.0**20 if sys.platform == "darwin" else 2.0**10  # bytes there, kB here
+    memory = round(usage.ru_maxrss / scale, 1)
+    if child.returncode == 0:
+        return Outcome("", memory)
+    if child.returncode < 0:
+        return Outcome(f"killed by signal {-child.returncode} (see {log.name})", memory)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return Outcome((lines or ["no reason given"])[-1].removeprefix("deeplense: "), memory)
+
+
+def _preset(name: str, config: str | None) -> str:
+    if config is not None:
+        return config
+    kind = name.partition("/")[0]
+    return kind if (training_presets() / f"{kind}.yaml").is_file() else FALLBACK
+
+
+def _block(name: str) -> object:
+    kind, _, variant = name.partition("/")
+    if not variant:
+        return MODELS.config(kind)
+    variants = MODELS.load(kind).VARIANTS
+    if variant not in variants:
+        raise ConfigError(f"{kind!r} has no variant {variant!r}; known: {', '.join(variants)}")
+    return variants[variant]
