@@ -58,7 +58,8 @@ def plan_trainings(
     Parameters
     ----------
     models : sequence of str
-        ``KIND`` or ``KIND/VARIANT``; ``all`` is every kind. ``shortcut`` is added.
+        ``KIND`` or ``KIND/VARIANT``; ``all`` is every kind. If any, ``shortcut`` is
+        added.
     out : Path
         Folder of the comparison.
     seeds : int
@@ -78,7 +79,7 @@ def plan_trainings(
     if seeds < 1:
         raise ConfigError(f"a comparison needs at least one seed, found {seeds}")
     names = list(dict.fromkeys(n for m in models for n in (MODELS.kinds() if m == "all" else (m,))))
-    if SHORTCUT in MODELS.kinds() and SHORTCUT not in names:
+    if names and SHORTCUT in MODELS.kinds() and SHORTCUT not in names:
         names.append(SHORTCUT)
     budget = [] if minutes is None else [f"max_minutes={minutes}"]
     planned = []
