@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.augment import Augmentation
+from pipeline.dataset.fitted import PlaneSource
 from pipeline.dataset.order import BatchOrder
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.dataset.reading import image_shards
@@ -188,6 +189,8 @@ class BatchSource:
         out = tensor.numpy()
         images = out if is_raw else np.empty((len(index), channels, height, width), np.float32)
         self.images.gather(index, images)
+        if self._planes is not None:
+            images = np.concatenate([images, self._planes.gather(index)], axis=1)
         if self.augment:
             images = augmentation.apply(images, index)
         if self.preprocess is not None:
@@ -201,6 +204,13 @@ class BatchSource:
         )
         label, target, numbers = (t.pin_memory() for t in rest) if pin else rest
         return Batch(tensor, label, target, numbers)
+
+    @cached_property
+    def _planes(self) -> PlaneSource | None:
+        """Planes of the smooth-lens fits that the preprocessing wants."""
+        if self.preprocess is None or self.preprocess.smooth_fit is None:
+            return None
+        return PlaneSource(self.dataset, self.preprocess.smooth_fit)
 
     @cached_property
     def images(self) -> ShardCache:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.config import StrictModel
+from pipeline.dataset.fitted import Plane, SmoothFit, stored_smooth_fit, with_planes
+from pipeline.dataset.store import Dataset
 
 #: Images of the train split that the constants are fitted on.
 FIT_IMAGES = 2000
@@ -56,6 +58,7 @@ class PreprocessConfig(StrictModel):
     stretch: tuple[Stretch, ...] = Field(("asinh",), min_length=1)
     softening: float = Field(3.0, gt=0)
     clip: float = Field(20.0, gt=0)
+    smooth_fit: tuple[Plane, ...] = ()  # planes of the fits stored in the dataset
 
 
 class Preprocess(StrictModel):
@@ -64,7 +67,8 @@ class Preprocess(StrictModel):
     ``offset`` and ``scale`` have one value per output channel; channels are ordered stretch by
     stretch, band by band within each. ``background`` and ``sigma`` (electron/s, one per band) are
     used by ``normalise: fixed`` only. ``softening`` is in units of sigma: below it the stretches
-    are linear. ``clip`` bounds the standardised output.
+    are linear. ``clip`` bounds the standardised output. ``smooth_fit`` adds channels behind these:
+    planes of a smooth-lens fit, stretched by ``asinh`` (the constant plane of chi2 is not).
     """
 
     bands: tuple[str, ...]
@@ -78,11 +82,21 @@ class Preprocess(StrictModel):
     offset: tuple[float, ...]
     scale: tuple[float, ...]
     clip: float = Field(gt=0)
+    smooth_fit: SmoothFit | None = None
 
     @property
     def out_channels(self) -> int:
         """Number of channels the network sees."""
-        return len(self.bands) * len(self.stretch)
+        return len(self.bands) * len(self.stretch) + len(self._planes)
+
+    @property
+    def is_unit_free(self) -> bool:
+        """Whether images may come in any unit; a fit needs electron/s."""
+        return self.normalise == "noise" and self.smooth_fit is None
+
+    @property
+    def _planes(self) -> tuple[Plane, ...]:
+        return () if self.smooth_fit is None else self.smooth_fit.kinds
 
     def apply(
         self, images: NDArray[np.floating[Any]], out: NDArray[np.float32] | None = None
@@ -93,7 +107,8 @@ class Preprocess(StrictModel):
         ----------
         images : NDArray, shape (B, C, H, W)
             Finite, at the checkpoint's pixel scale and size, in any linear unit for
-            ``normalise: noise``, in electron/s for ``fixed``.
+            ``normalise: noise``, in electron/s for ``fixed`` and for a fit. The planes of a fit may
+            stand behind the bands; else they are fitted now.
         out : NDArray of float32, shape (B, C * n_stretches, H, W), optional
             Where to put the result.
 
@@ -110,6 +125,9 @@ class Preprocess(StrictModel):
 
     def stretched(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Images in units of sigma after each stretch, before the per-channel constants."""
+        if self.smooth_fit is not None and images.shape[1] == len(self.bands):
+            images = np.concatenate([images, self.smooth_fit.fitted(images)], axis=1)
+        images, planes = images[:, : len(self.bands)], images[:, len(self.bands) :]
         if self.normalise == "noise":
             background, sigma = border_statistics(images)
         else:
@@ -119,14 +137,34 @@ class Preprocess(StrictModel):
         np.subtract(images, background, out=x, casting="same_kind")  # in float64, bit by bit
         np.divide(x, sigma, out=x, casting="same_kind")
         parts = [_stretch(x, s, self.softening) for s in self.stretch]
+        for k, kind in enumerate(self._planes):
+            parts.append(self._stretched_plane(planes[:, k : k + 1], k, kind, background, sigma))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _stretched_plane(
+        self,
+        plane: NDArray[np.floating[Any]],
+        k: int,
+        kind: Plane,
+        background: NDArray[np.float64],
+        sigma: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """The k-th plane of a fit, (B, 1, H, W); models get the units of their band's image."""
+        if kind == "chi2":
+            return plane.astype(np.float32)
+        if kind == "model":
+            band = self._planes[:k].count("model")
+            plane = (plane - background[:, band : band + 1]) / sigma[:, band : band + 1]
+        return _stretch(plane.astype(np.float32), "asinh", self.softening)
 
 
 def fit_preprocess(dataset: TrainImages, config: PreprocessConfig) -> Preprocess:
     """Measure the constants on the first images of the train split."""
-    sample = np.asarray(dataset.first_images(FIT_IMAGES), np.float32)
-    background, sigma = border_statistics(sample)
+    smooth_fit = stored_smooth_fit(dataset, config.smooth_fit) if config.smooth_fit else None
+    sample = first_planes(dataset, FIT_IMAGES, smooth_fit)
     n_bands = len(dataset.bands)
+    background, sigma = border_statistics(sample[:, :n_bands])
+    n_channels = n_bands * len(config.stretch) + (len(smooth_fit.kinds) if smooth_fit else 0)
     unit = Preprocess(
         bands=dataset.bands,
         pixel_scale=dataset.pixel_scale,
@@ -136,13 +174,24 @@ def fit_preprocess(dataset: TrainImages, config: PreprocessConfig) -> Preprocess
         softening=config.softening,
         background=tuple(np.median(background, axis=0).ravel().tolist()),
         sigma=tuple(np.median(sigma, axis=0).ravel().tolist()),
-        offset=(0.0,) * n_bands * len(config.stretch),
-        scale=(1.0,) * n_bands * len(config.stretch),
+        offset=(0.0,) * n_channels,
+        scale=(1.0,) * n_channels,
         clip=config.clip,
+        smooth_fit=smooth_fit,
     )
     x = unit.stretched(sample)
     mean, std = x.mean(axis=(0, 2, 3), dtype=np.float64), x.std(axis=(0, 2, 3), dtype=np.float64)
+    std = np.where(std > 0, std, 1.0)  # a plane may be the same everywhere
     return unit.with_changes(offset=tuple(mean.tolist()), scale=tuple(std.tolist()))
+
+
+def first_planes(dataset: TrainImages, n: int, smooth_fit: SmoothFit | None) -> NDArray[np.float32]:
+    """The first ``n`` images of the train split, with the planes of their fits behind the bands."""
+    images = np.asarray(dataset.first_images(n), np.float32)
+    if smooth_fit is None:
+        return images
+    assert isinstance(dataset, Dataset)
+    return with_planes(dataset, images, dataset.indices("train")[:n], smooth_fit)
 
 
 def border_statistics(

@@ -33,7 +33,7 @@ class Target:
             bands=preprocess.bands,
             pixel_scale=preprocess.pixel_scale,
             size=preprocess.size,
-            is_unit_free=preprocess.normalise == "noise",
+            is_unit_free=preprocess.is_unit_free,
             zero_points=(None,) * len(preprocess.bands),
         )
 

@@ -24,7 +24,7 @@ from pipeline.core.provenance import package_versions
 from pipeline.dataset.loader import Batches
 from pipeline.dataset.online import OnlineData
 from pipeline.dataset.open import open_data
-from pipeline.dataset.preprocess import Preprocess, fit_preprocess
+from pipeline.dataset.preprocess import Preprocess, first_planes, fit_preprocess
 from pipeline.dataset.store import Dataset
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS, Floats, TargetTransform, fit_target
@@ -359,7 +359,7 @@ def _reference_images(dataset: Data, preprocess: Preprocess) -> torch.Tensor:
     """The first training images, prepared."""
     n_values = preprocess.out_channels * dataset.image_shape[1] ** 2
     n = min(REFERENCE_IMAGES, max(1, REFERENCE_VALUES // n_values))
-    return torch.from_numpy(preprocess.apply(dataset.first_images(n)))
+    return torch.from_numpy(preprocess.apply(first_planes(dataset, n, preprocess.smooth_fit)))
 
 
 def _fit_targets(config: TrainingConfig, dataset: Data) -> tuple[TargetTransform, ...]:

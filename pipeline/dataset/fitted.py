@@ -1,0 +1,171 @@
+"""What a smooth-lens fit adds to an image: further planes that a network is shown.
+
+Planes come from the fits stored in a dataset (``deeplense fit DATA.zarr --store``), or are fitted
+on the spot, by the same configuration and to the same values: so a FITS image that is scored has
+what the images of the training had.
+"""
+
+from __future__ import annotations
+
+import functools
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.config import StrictModel, config_sha256, dump, validate_json
+from pipeline.core.errors import ConfigError, DatasetError, DatasetMismatchError
+from pipeline.core.provenance import canonical_json
+from pipeline.dataset.shards import ShardCache
+from pipeline.fit.config import FitConfig
+from pipeline.fit.fitter import Fitter
+from pipeline.fit.result import Fits
+from pipeline.fit.store import FOLDER, FitStore, open_fits
+from pipeline.physics.instrument import Instrument
+
+if TYPE_CHECKING:
+    from pipeline.dataset.store import Dataset
+
+#: Planes a network can be shown: what the model leaves, in sigma; the model; ln chi2, constant.
+Plane = Literal["residual", "model", "chi2"]
+#: Stored fits held at once, bytes.
+_CACHE_BYTES = 256 * 1024**2
+
+
+class SmoothFit(StrictModel):
+    """Which planes of a fit a network is shown, and everything that made them.
+
+    The fit sees images in electron/s, with the noise of ``instruments``.
+    """
+
+    planes: tuple[Plane, ...]
+    fit: FitConfig
+    instruments: tuple[Instrument, ...]
+
+    @property
+    def kinds(self) -> tuple[Plane, ...]:
+        """Kind of each plane: residuals and models band by band, one chi2."""
+        n_bands = len(self.instruments)
+        return tuple(k for k in self.planes for _ in range(1 if k == "chi2" else n_bands))
+
+    def fitted(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Planes of images (B, C, H, W), fitted now; shape (B, n_planes, H, W).
+
+        A plane of a failed fit is 0: no residual, no model, and a chi2 of 1.
+        """
+        fitter = _fitter(canonical_json(dump(self)), images.shape[-1])
+        return self.planes_of(fitter.fit(images))
+
+    def planes_of(self, fits: Fits) -> NDArray[np.float32]:
+        """Planes (n, n_planes, H, W) of fits."""
+        return self._stacked(fits.residual, fits.model, fits.chi2)
+
+    def _stacked(
+        self, residual: NDArray[Any], model: NDArray[Any], chi2: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        size = (len(residual), 1, *residual.shape[2:])
+        believed = np.where(np.isfinite(chi2) & (chi2 > 0), chi2, 1.0)
+        constant = np.broadcast_to(np.log(believed)[:, None, None, None], size)
+        parts = {"residual": residual, "model": model, "chi2": constant}
+        return np.concatenate([parts[name] for name in self.planes], axis=1, dtype=np.float32)
+
+    def stored_planes(self, store: FitStore, shard: int) -> NDArray[np.float32]:
+        """Planes of one shard of stored fits."""
+        residual, model = (store.pixels(shard, name) for name in ("residual", "model"))
+        return self._stacked(residual, model, store.numbers(shard)["chi2"])
+
+
+class PlaneSource:
+    """Planes of the images of a dataset: stored ones where they fit, else fitted on the spot.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    smooth_fit : SmoothFit
+    """
+
+    def __init__(self, dataset: Dataset, smooth_fit: SmoothFit) -> None:
+        self._dataset, self._smooth_fit = dataset, smooth_fit
+
+    def gather(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Planes (B, n_planes, H, W) of images by number."""
+        cache = self._stored
+        if cache is None:
+            return self._smooth_fit.fitted(self._dataset.read_images(index))
+        size = self._dataset.image_shape[-1]
+        out = np.empty((len(index), len(self._smooth_fit.kinds), size, size), np.float32)
+        cache.gather(index, out)
+        return out
+
+    @cached_property
+    def _stored(self) -> ShardCache | None:
+        """Shards of stored planes; None unless all were made by this very configuration."""
+        folder = fits_folder(self._dataset)
+        if folder is None:
+            return None
+        store, config = open_fits(folder)
+        same = config_sha256(config) == config_sha256(self._smooth_fit.fit)
+        if not same or store.missing() or not _is_of(store, self._dataset):
+            return None
+        planes = functools.partial(self._smooth_fit.stored_planes, store)
+        return ShardCache(planes, store.shard_size, _CACHE_BYTES)
+
+
+def fits_folder(dataset: Dataset) -> Path | None:
+    """Folder of the fits stored in a dataset; None if there are none."""
+    if not isinstance(dataset.path, Path) or not (dataset.path / FOLDER / "fit.json").is_file():
+        return None
+    return dataset.path / FOLDER
+
+
+def stored_smooth_fit(dataset: Any, planes: tuple[Plane, ...]) -> SmoothFit:  # Any: data of a kind
+    """The fit whose results are stored in a dataset.
+
+    Raises
+    ------
+    ConfigError
+        If the images are not those of a dataset on disk.
+    DatasetError
+        If the dataset has no fits, or not of all its images.
+    DatasetMismatchError
+        If they are of other images.
+    """
+    from pipeline.dataset.store import Dataset
+
+    if not isinstance(dataset, Dataset):
+        raise ConfigError("preprocess.smooth_fit needs a dataset with fits, not a preset as --data")
+    folder = fits_folder(dataset)
+    command = f"run: deeplense fit {dataset.path} --store"
+    if folder is None:
+        raise DatasetError(f"{dataset.path}: preprocess.smooth_fit needs its fits; {command}")
+    store, config = open_fits(folder)
+    if not _is_of(store, dataset):
+        raise DatasetMismatchError(f"{folder}: fits of other images; delete it, then {command}")
+    if store.missing():
+        n_missing = len(store.missing())
+        raise DatasetError(
+            f"{folder}: {n_missing} of {store.n_shards} shards are not fitted; {command}"
+        )
+    instruments = dataset.require_simulation("a fit").instruments
+    return SmoothFit(planes=planes, fit=config, instruments=instruments)
+
+
+def with_planes(
+    dataset: Any, images: NDArray[np.float32], index: NDArray[np.int64], fit: SmoothFit
+) -> NDArray[np.float32]:  # Any: a Dataset
+    """Images (B, C, H, W) with the planes of their fits behind them."""
+    return np.concatenate([images, PlaneSource(dataset, fit).gather(index)], axis=1)
+
+
+def _is_of(store: FitStore, dataset: Dataset) -> bool:
+    origin = store.identity["images"]
+    return bool(origin.get("dataset_sha256") == dataset.sha256)
+
+
+@functools.lru_cache(maxsize=4)
+def _fitter(smooth_fit: str, n_pix: int) -> Fitter:
+    """Compiled once for each configuration (as JSON) and size."""
+    config = validate_json(smooth_fit, SmoothFit, name="preprocess.smooth_fit")
+    return Fitter(config.fit, n_pix, config.instruments)
