@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from pipeline.core.errors import DatasetIntegrityError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import open_dataset
 from pipeline.fit.store import FOLDER, open_fits
 

@@ -9,9 +9,9 @@ import pytest
 from pipeline.core.config import dump, validate
 from pipeline.core.errors import DatasetError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.preprocess import Preprocess, PreprocessConfig, fit_preprocess
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.fit.store import FOLDER
 from pipeline.inference.target import Target
