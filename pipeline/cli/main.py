@@ -58,6 +58,13 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense preview demo\ndeeplense preview mine.yaml --out mine.png --n 8",
     ),
     Command(
+        "inspect",
+        "pipeline.cli.inspect:inspect",
+        "Show what is in a dataset: counts, parameters, pictures, duplicates, origin.",
+        "deeplense inspect data.zarr --out data.html\n"
+        "deeplense inspect data.zarr --no-pixels --json",
+    ),
+    Command(
         "import",
         "pipeline.cli.import_images:import_images",
         "Make a dataset of images that exist: .npy folders, stacks, archives, FITS.",

@@ -13,6 +13,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.files import require_writable_parent
 from pipeline.dataset.splits import SPLITS, content_positions
 from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.exchange.origin import require_class_names
 from pipeline.exchange.plan import Plan, content_groups, write_plan
 
 By = Literal["split", "class", "fraction"]
@@ -83,6 +84,7 @@ def split_dataset(
     _check(by, fractions)
     require_writable_parent(out / "part")
     dataset = open_dataset(data)
+    require_class_names(dataset)
     codes, names = _parts(dataset, by, fractions, seed)
     parts = []
     for k, name in enumerate(names):

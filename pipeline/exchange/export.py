@@ -25,6 +25,7 @@ from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.export_fits import survey_writer
 from pipeline.exchange.export_hdf5 import write_hdf5
+from pipeline.exchange.origin import require_class_names
 
 Format = Literal["npy", "hdf5", "fits"]
 FORMAT = "deeplense-export"
@@ -93,6 +94,7 @@ def export_dataset(
     start = time.monotonic()
     require_writable_parent(out)
     dataset = open_dataset(data)
+    require_class_names(dataset)
     index = _select(dataset, splits, classes)
     if pairs is not None and (kind != "npy" or pairs not in dataset.truth_info()):
         known = hint(pairs, dataset.truth_info())

@@ -11,15 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.config import dump, validate
+from pipeline.core.errors import DatasetError
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.reading import read_column
 from pipeline.dataset.store import Dataset
+from pipeline.exchange.sources import is_class_name
 from pipeline.physics.instrument import Instrument
 
 SOURCES = "sources"
 SOURCE_ARRAY, INDEX_ARRAY = "origin/source", "origin/index"
 #: Attributes of a source that tell how its images were made.
 _KEPT = ("config", "import", "versions")
+
+
+def require_class_names(dataset: Dataset) -> None:
+    """Refuse a dataset whose classes cannot be names of folders.
+
+    Raises
+    ------
+    DatasetError
+    """
+    for name in dataset.class_names:
+        if not is_class_name(name):
+            raise DatasetError(f"{dataset.path}: class {name[:80]!r} cannot be a folder's name")
 
 
 def source_records(dataset: Dataset) -> list[dict[str, Any]]:  # Any: JSON

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     BLANK = "blank"
     NO_LABEL = "no_label"
+    BAD_LABEL = "bad_label"
     CONTRADICTORY = "contradictory"
     MISSING_PIXEL_SCALE = "missing_pixel_scale"
     PIXEL_SCALE_MISMATCH = "pixel_scale_mismatch"

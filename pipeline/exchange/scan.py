@@ -19,7 +19,7 @@ from pipeline.dataset.duplicates import image_digests
 from pipeline.dataset.splits import SPLITS
 from pipeline.exchange.labels import Entry
 from pipeline.exchange.rejects import Reason, Reject, RejectedError
-from pipeline.exchange.sources import Source, class_of
+from pipeline.exchange.sources import Source, class_of, is_class_name
 from pipeline.exchange.stacks import Facts, Stack, open_stack
 
 #: More than this fraction of equal pixels is a blank frame, as for the scorer.
@@ -182,4 +182,7 @@ def _entry(source: Source, row: int, own: Entry, reading: Reading) -> Entry:
         raise RejectedError(Reason.NO_LABEL, "neither a folder nor a table says its class")
     split = next((e.split for e in said if e.split is not None), None)
     targets = {name: value for e in reversed(said) for name, value in e.targets.items()}
-    return Entry(class_of(label, reading.aliases), split, targets)
+    name = class_of(label, reading.aliases)
+    if not is_class_name(name):
+        raise RejectedError(Reason.BAD_LABEL, f"{name[:80]!r} is no name of a class")
+    return Entry(name, split, targets)

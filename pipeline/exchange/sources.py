@@ -24,6 +24,8 @@ ALIASES = {
 }
 #: Classes that come first, in this order.
 FIRST = ("no", "subhalo", "vortex")
+#: Longest name of a class.
+_MAX_NAME = 64
 NUMPY_SUFFIXES = (".npy", ".npz")
 
 
@@ -110,6 +112,12 @@ def class_of(label: str, aliases: Mapping[str, str] | None = None) -> str:
     """Name of the class that a folder's name or a table's label means."""
     known = {**ALIASES, **{k.lower(): v for k, v in (aliases or {}).items()}}
     return known.get(label.lower(), label)
+
+
+def is_class_name(name: str) -> bool:
+    """Whether a class may be called so: it becomes a folder, a column and a word in a header."""
+    plain = name.isprintable() and name == name.strip() and not name.startswith(".")
+    return plain and 0 < len(name) <= _MAX_NAME and not set(name) & set("/\\")
 
 
 def class_order(names: set[str]) -> tuple[str, ...]:

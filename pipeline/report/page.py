@@ -82,13 +82,23 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Table:
-    """A plain table; ``numeric`` columns are right-aligned."""
+    """A plain table; ``numeric`` columns are right-aligned, ``whole`` ones never wrapped."""
 
     kind: ClassVar[str] = "table"
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     numeric: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text as it is, e.g. a configuration, folded away under its title."""
+
+    kind: ClassVar[str] = "listing"
+    title: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ class Section:
 
     title: str
     lead: str
-    blocks: tuple[Gallery | Charts | Confusion | Table | ScoreCards, ...]
+    blocks: tuple[Gallery | Charts | Confusion | Table | Listing | ScoreCards, ...]
 
     @property
     def anchor(self) -> str:

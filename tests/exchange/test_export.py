@@ -1,6 +1,7 @@
 """What leaves in other formats is the same data, and the scorer sees the same images."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.dataset.single import simulate
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.choose import ImportConfig
+from pipeline.exchange.divide import split_dataset
 from pipeline.exchange.export import export_dataset
 from pipeline.exchange.fits_cards import card, image_hdu, primary_hdu
 from pipeline.exchange.fits_file import AB_JANSKY
@@ -243,6 +245,19 @@ def test_what_is_no_export_of_this_dataset_is_left_alone(
     with pytest.raises(ConfigError, match=r"\.h5"):
         export_dataset(Path(lenses.path), tmp_path / "x.zip", "hdf5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
+
+
+def test_class_names_never_lead_out_of_the_folder(lenses: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "evil.zarr"
+    shutil.copytree(lenses.path, path)
+    meta = json.loads((path / "zarr.json").read_text())
+    meta["attributes"]["class_names"][0] = "../../../up"
+    (path / "zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(DatasetError, match="cannot be a folder's name"):
+        export_dataset(path, tmp_path / "a" / "b" / "c", "npy")
+    with pytest.raises(DatasetError, match="cannot be a folder's name"):
+        split_dataset(path, tmp_path / "a" / "b" / "c", by="class")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["evil.zarr"]
 
 
 def test_images_of_unknown_telescopes_have_no_error_map(tmp_path: Path) -> None:

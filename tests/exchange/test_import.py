@@ -357,6 +357,16 @@ def test_a_table_that_does_not_fit_is_refused(
         run(folder, CONFIG, tmp_path / "labels.csv")
 
 
+@pytest.mark.parametrize("label", ["../../up", "a/b", ".hidden", "x" * 65, "a\\b"])
+def test_a_label_that_could_lead_out_of_a_folder_is_no_class(label: str, tmp_path: Path) -> None:
+    save(tmp_path / "model" / "a.npy", pictures(1)[0])
+    save(tmp_path / "model" / "b.npy", pictures(1, seed=1)[0])
+    (tmp_path / "l.csv").write_text(f"path,label\na.npy,{label}\nb.npy,no\n")
+    summary = run(tmp_path / "model", CONFIG, tmp_path / "l.csv")
+    assert rejects(summary)["a.npy"][0] == "bad_label"
+    assert list(summary.classes) == ["no"]
+
+
 def test_several_bands(tmp_path: Path) -> None:
     images = pictures(24).reshape(12, 2, 16, 16)
     save(tmp_path / "model" / "no" / "stack.npy", images)

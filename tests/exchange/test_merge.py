@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.core.errors import ConfigError, DatasetIntegrityError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.duplicates import image_digests, same_pixels
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.reading import read_column
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, damaged_shards, open_dataset
 from pipeline.exchange.choose import ImportConfig, import_config
 from pipeline.exchange.divide import split_dataset
