@@ -31,6 +31,7 @@ class RunStream(IntEnum):
     WEIGHTS = RUN_STREAM_BASE + 2
     BOOTSTRAP = RUN_STREAM_BASE + 3
     SPLIT = RUN_STREAM_BASE + 4
+    EXPOSE = RUN_STREAM_BASE + 5
 
 
 def image_rng(

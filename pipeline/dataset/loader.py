@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.augment import Augmentation
 from pipeline.dataset.fitted import PlaneSource
+from pipeline.dataset.noise import NOISELESS, NewNoise, exposing_config
 from pipeline.dataset.order import BatchOrder
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.dataset.reading import image_shards
@@ -100,6 +101,8 @@ class BatchSource:
         Which symmetries: quarter turns, mirror images, or all eight.
     max_shift : int
         Largest shift along each axis, pixels.
+    redraw_noise : bool
+        Expose the noise-free images anew in every epoch, instead of reading the stored ones.
     drop_last : bool
         Leave out a last batch that is not full.
     window_bytes : int
@@ -123,6 +126,7 @@ class BatchSource:
     rotate: bool = True
     flip: bool = True
     max_shift: int = 0
+    redraw_noise: bool = False
     drop_last: bool = False
     window_bytes: int = WINDOW_BYTES
     rank: int = 0
@@ -131,6 +135,7 @@ class BatchSource:
     pin: bool | None = None
 
     def __post_init__(self) -> None:
+        self._exposing = exposing_config(self.dataset) if self.redraw_noise else None
         size = self.dataset.shard_size
         image_bytes = 4 * int(np.prod(self.dataset.image_shape))
         self.plan = BatchOrder(
@@ -168,27 +173,34 @@ class BatchSource:
         augmentation = Augmentation(
             self.seed, epoch, self.max_shift, rotate=self.rotate, flip=self.flip
         )
+        noise = None
+        if self._exposing is not None:
+            noise = NewNoise(self._exposing, self.seed, epoch)
         n_threads = self.n_threads or default_threads()
         with ThreadPoolExecutor(1, thread_name_prefix="shards") as reader:
 
             def tasks() -> Iterator[Callable[[], Batch]]:
                 for index, upcoming in self.plan.batches(epoch, start_step):
                     self.images.prefetch(upcoming, reader)
-                    yield partial(self._batch, index, augmentation)
+                    yield partial(self._batch, index, augmentation, noise)
 
             yield from in_order(tasks(), n_threads)
 
-    def _batch(self, index: NDArray[np.int64], augmentation: Augmentation) -> Batch:
+    def _batch(
+        self, index: NDArray[np.int64], augmentation: Augmentation, noise: NewNoise | None
+    ) -> Batch:
         import torch
 
         pin = torch.cuda.is_available() if self.pin is None else self.pin
         channels, height, width = self.dataset.image_shape
-        is_raw = self.preprocess is None and not self.augment
+        is_raw = self.preprocess is None and not self.augment and noise is None
         out_channels = channels if self.preprocess is None else self.preprocess.out_channels
         tensor = torch.empty((len(index), out_channels, height, width), pin_memory=pin)
         out = tensor.numpy()
         images = out if is_raw else np.empty((len(index), channels, height, width), np.float32)
         self.images.gather(index, images)
+        if noise is not None:
+            images = noise.apply(images, index)
         if self._planes is not None:
             images = np.concatenate([images, self._planes.gather(index)], axis=1)
         if self.augment:
@@ -215,7 +227,8 @@ class BatchSource:
     @cached_property
     def images(self) -> ShardCache:
         """Images by number, the shards of two windows at hand."""
-        return image_shards(self.dataset, 2 * self.window_bytes)
+        name = NOISELESS if self.redraw_noise else "images"
+        return image_shards(self.dataset, 2 * self.window_bytes, name)
 
 
 def to_batch(found: Simulated, *, pin: bool | None = None) -> Batch:

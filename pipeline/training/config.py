@@ -29,12 +29,16 @@ class Augment(StrictModel):
         Mirror images, half of the time; with ``rotate`` all eight symmetries of the square.
     max_shift : int
         Largest shift along each axis, pixels; what leaves on one side comes back on the other.
+    redraw_noise : bool
+        Expose the noise-free images of the dataset anew in every epoch (``keep: [noiseless]``).
+        Images simulated on the fly never repeat, so it changes nothing there.
     """
 
     enabled: bool = True
     rotate: bool = True
     flip: bool = True
     max_shift: int = Field(0, ge=0)
+    redraw_noise: bool = False
 
 
 class Optimiser(StrictModel):

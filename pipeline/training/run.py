@@ -340,11 +340,18 @@ class Session:
             drop_last=is_train and self.dataset.n_of(split) >= self.config.batch_size,
             rank=group.rank if is_train else 0,
             n_ranks=group.size if is_train else 1,
-            **self._maps(),
+            **self._special(is_train),
         )
 
+    def _special(self, is_train: bool) -> dict[str, Any]:
+        """What only one of the two kinds of data can do: new noise, or maps beside the images."""
+        if isinstance(self.dataset, Dataset) and self.config.augment.redraw_noise and is_train:
+            if not self.config.augment.enabled:
+                raise ConfigError("augment.redraw_noise is set, but augment.enabled is false")
+            return {"redraw_noise": True} | self._maps()
+        return self._maps()
+
     def _maps(self) -> dict[str, Any]:
-        """Maps that batches must carry; only simulated ones can."""
         if self.config.auxiliary is None:
             return {}
         if not isinstance(self.dataset, OnlineData):
