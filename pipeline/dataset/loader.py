@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import DatasetError
 from pipeline.dataset.augment import Augmentation
 from pipeline.dataset.fitted import PlaneSource
 from pipeline.dataset.noise import NOISELESS, NewNoise, exposing_config
@@ -136,6 +137,11 @@ class BatchSource:
 
     def __post_init__(self) -> None:
         self._exposing = exposing_config(self.dataset) if self.redraw_noise else None
+        if self.redraw_noise and self.preprocess is not None and self.preprocess.smooth_fit:
+            raise DatasetError(
+                f"{self.dataset.path}: stored fits are those of the stored noise; new noise "
+                "(redraw_noise) and smooth_fit do not go together"
+            )
         size = self.dataset.shard_size
         image_bytes = 4 * int(np.prod(self.dataset.image_shape))
         self.plan = BatchOrder(

@@ -130,3 +130,14 @@ def test_writing_is_measured_against_making_memmap_and_hdf5():
     assert {"name", "value", "unit", "ratio", "against"} == rows[0].keys()
     assert {row["against"] for row in rows} >= {"making the images", "memmap", "HDF5"}
     assert all(row["value"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_reading_is_measured_against_memmap_and_hdf5():
+    command = [sys.executable, "-m", "pipeline", "bench", "load", "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    assert any(row["value"] > 20_000 for name, row in rows.items() if "dataset" in name)
+    assert rows["open 10000 images"]["value"] < 1.0
+    assert 0 <= rows["on the fly, contrast_hst, lens_hybrid: waiting"]["value"] <= 100

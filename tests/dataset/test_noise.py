@@ -7,9 +7,9 @@ import pytest
 
 from pipeline.core.errors import DatasetError
 from pipeline.dataset.config import load_dataset_config
-from pipeline.dataset.generate import simulate_dataset
 from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.noise import NewNoise
+from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.physics.detector import variance
 from tests.dataset.conftest import TINY
