@@ -73,6 +73,37 @@ def make_shards(
     _make_in_processes(config, store, missing, min(workers, len(missing)), advance, budget)
 
 
+def write_shards(config_json: str, place: str, shards: list[int]) -> tuple[int, int]:
+    """Make and write those of some shards that are still missing: one task of a cluster.
+
+    Parameters
+    ----------
+    config_json : str
+        The resolved configuration.
+    place : str
+        The dataset, which exists and is locked by whoever submits the task.
+    shards : list of int
+
+    Returns
+    -------
+    n_images, n_bytes : int
+        That the shards hold and that were written.
+    """
+    config = validate(json.loads(config_json), DatasetConfig)
+    store = ShardStore(locate(place), simulation_spec(config))
+    engine = ENGINES.load(config.engine.kind).build(config.engine)
+    missing, n_bytes = set(store.missing()), 0
+    for shard in missing.intersection(shards):
+        values = make_shard(config, engine, store.rows(shard), _ignore)
+        store.write(shard, values)
+        n_bytes += values_bytes(values)
+    return sum(store.rows(k).stop - store.rows(k).start for k in shards), n_bytes
+
+
+def _ignore(n_done: int = 1, *, note: str = "") -> None:
+    """Advance nothing."""
+
+
 def _make_in_processes(
     config: DatasetConfig,
     store: ShardStore,

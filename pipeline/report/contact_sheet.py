@@ -15,12 +15,12 @@ GAP = 2
 ZOOM = 2
 
 
-def contact_sheet(path: Path) -> str:
+def contact_sheet(path: str | Path) -> str:
     """Draw the first training images of every class, one row a class, under one stretch.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A complete dataset.
 
     Returns
