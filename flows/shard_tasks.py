@@ -8,14 +8,15 @@ dataset's storage and Prefect's server within reach; ``flows/`` itself need not 
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner
+from runners import Runner, task_runner
 
 from pipeline.core.config import dump
-from pipeline.core.errors import DeepLenseError, EngineError, MissingExtraError
+from pipeline.core.errors import DeepLenseError, EngineError
 from pipeline.core.logs import Advance, get_logger
 from pipeline.dataset.budget import Budget
 from pipeline.dataset.config import DatasetConfig
@@ -23,8 +24,6 @@ from pipeline.dataset.simulate import Maker
 from pipeline.dataset.workers import write_shards
 from pipeline.dataset.writer import ShardStore
 
-#: What runs the shards; ``local`` are processes of this machine.
-type Runner = Literal["local", "dask", "ray"]
 #: Shards of each task.
 type Groups = list[list[int]]
 #: How often what lost workers left is submitted again.
@@ -50,7 +49,7 @@ def cluster_maker(
     at_a_time : int or None
         Tasks in flight; all of them by default.
     """
-    task_runner = _task_runner(runner, address)
+    on = task_runner(runner, address)
 
     def make(
         config: DatasetConfig,
@@ -63,7 +62,7 @@ def cluster_maker(
         for _ in range(ROUNDS):
             lost = _make_once(
                 _waves(missing, shards_per_task, at_a_time or _default_wave(budget, missing)),
-                _cluster_flow(task_runner), config, store, advance, budget,
+                _cluster_flow(on), config, store, advance, budget,
             )  # fmt: skip
             missing = store.missing()
             if budget.stopped or not missing:
@@ -99,7 +98,7 @@ def _make_once(
     return lost
 
 
-def _cluster_flow(task_runner: TaskRunner[Any]) -> Callable[[str, str, Groups], list[Any]]:
+def _cluster_flow(on: TaskRunner[Any]) -> Callable[[str, str, Groups], list[Any]]:
     """Return the subflow whose tasks run on the cluster.
 
     A task's context holds its flow, so that is a function of this function: workers get it by
@@ -112,7 +111,7 @@ def _cluster_flow(task_runner: TaskRunner[Any]) -> Callable[[str, str, Groups], 
         futures = [make.submit(config, place, group) for group in groups]
         return [future.result(raise_on_failure=False) for future in futures]
 
-    made = flow(name="shards", task_runner=task_runner, persist_result=False)(shards)
+    made = flow(name="shards", task_runner=on, persist_result=False)(shards)
     return made
 
 
@@ -124,22 +123,3 @@ def _waves(missing: tuple[int, ...], shards_per_task: int, at_a_time: int) -> li
 
 def _default_wave(budget: Budget, missing: tuple[int, ...]) -> int:
     return len(missing) if budget.max_hours is None and budget.max_gb is None else AT_A_TIME
-
-
-def _task_runner(runner: Runner, address: str | None) -> TaskRunner[Any]:
-    if runner == "dask":
-        try:
-            from prefect_dask.task_runners import DaskTaskRunner
-        except ImportError as error:
-            raise MissingExtraError(
-                "runner dask needs a package: pip install 'deeplense-pipeline[dask]'"
-            ) from error
-        return DaskTaskRunner(address=address)
-    try:
-        from prefect_ray.task_runners import RayTaskRunner  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtraError(
-            "runner ray needs a package: pip install 'deeplense-pipeline[ray]'"
-        ) from error
-    ray: TaskRunner[Any] = RayTaskRunner(address=address)
-    return ray

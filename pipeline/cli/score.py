@@ -44,6 +44,9 @@ def score(
     explain: Annotated[
         Path | None, Parameter(help="JSON lines to write: every step of every image's preparation.")
     ] = None,
+    gallery: Annotated[
+        Path | None, Parameter(help="HTML page to write: a thumbnail for every image, sortable.")
+    ] = None,
     workers: Annotated[
         int | None, Parameter(help="Reader processes; 0 reads in this one. Default: cores less 1.")
     ] = None,
@@ -73,7 +76,7 @@ def score(
         (run, *inputs[:n_runs], *more), inputs[n_runs:], out, device=device, workers=workers,
         options=ReadOptions(hdu, band, center, masks, lens_light, orient), timeout=timeout,
         symmetries=None if symmetries == "auto" else int(symmetries), batch_size=batch_size,
-        catalogue=catalogue, explain=explain,
+        catalogue=catalogue, explain=explain, gallery=gallery,
     )  # fmt: skip
     reasons = ", ".join(f"{n} {reason}" for reason, n in summary.reasons.items())
     text = (

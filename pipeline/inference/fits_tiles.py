@@ -97,7 +97,8 @@ def _faults() -> tuple[type[BaseException], ...]:
 
     return (
         OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError,
-        ArithmeticError, EOFError, MemoryError, zlib.error, VerifyError, CfitsioException,
+        ArithmeticError, EOFError, AssertionError, MemoryError, SystemError, zlib.error,
+        VerifyError, CfitsioException,
     )  # fmt: skip
 
 

@@ -107,6 +107,11 @@ class ReaderPool:
             reader.stop()
         self._readers = []
 
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the readers."""
+        return [reader.process.pid for reader in self._readers]
+
     def read(self, items: Sequence[Found]) -> Iterator[Outcome]:
         """Outcomes of ``items`` in their order, the same for any number of workers.
 

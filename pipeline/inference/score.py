@@ -175,11 +175,13 @@ def iter_prepared(
     hdu: str | None = None,
     workers: int = 0,
     options: ReadOptions | None = None,
+    catalogue: Path | None = None,
 ) -> Iterator[tuple[str, Path, "Prepared | Rejection"]]:
     """Name in the table, path and what the network sees of each item, e.g. for thumbnails."""
     target = Target.of_run(run)
-    files = find_images(inputs, len(target.bands)).files
-    with ReaderPool(workers, target, options or ReadOptions(hdu=hdu)) as pool:
+    options = options or ReadOptions(hdu=hdu)
+    files = _search(inputs, catalogue, target.bands, options).files
+    with ReaderPool(workers, target, options) as pool:
         for item, outcome in zip(files, pool.read(files), strict=True):
             yield item.name, item.path, outcome.image
 

@@ -5,8 +5,11 @@ Shapes that are understood: (H, W); (N, H, W); (N, C, H, W); with at most four c
 """
 
 import hashlib
+import lzma
 import math
 import stat
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -82,7 +85,7 @@ def list_parts(path: Path, n_bands: int) -> list[Part]:
         return _parts_of("", _open_npy(path).shape, n_bands)
     parts = []
     with _open_zip(path) as archive:
-        for name in sorted(archive.namelist()):
+        for name in sorted(set(archive.namelist())):
             if name.endswith(".npy"):
                 parts += _parts_of(name.removesuffix(".npy"), _member_shape(archive, name), n_bands)
     if not parts:
@@ -158,7 +161,7 @@ def _open_npy(path: Path) -> NDArray[Any]:  # Any: the file's own type
     _require_file(path)
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError) as error:
+    except _NPY_FAULTS as error:
         raise _reject(RejectReason.UNREADABLE, f"no array of numbers: {error}") from error
 
 
@@ -166,7 +169,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     _require_file(path)
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except _ZIP_FAULTS as error:
         raise _reject(RejectReason.UNREADABLE, f"no archive of arrays: {error}") from error
 
 
@@ -198,9 +201,13 @@ def _member_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
+#: What numpy raises on damaged headers, which it parses as Python.
+_NPY_FAULTS = (
+    OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, KeyError, IndexError,
+    RecursionError, tokenize.TokenError, struct.error,
+)  # fmt: skip
 _ZIP_FAULTS = (
-    OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, KeyError, RuntimeError,
-    NotImplementedError, zipfile.BadZipFile, zlib.error,
+    *_NPY_FAULTS, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.core.errors import ScoringError
 from pipeline.inference.images import RawImage
 from pipeline.inference.read_item import read_raw
+from pipeline.inference.score import NOTE
 from pipeline.inference.search import Found, find_images
 from pipeline.report.page import Picture, ScoreCard, ScoreCards, Section, Table
 from pipeline.report.pictures import thumbnail
@@ -21,6 +22,10 @@ FLAGS = {
     "ood": "unlike anything the network was trained or validated on",
     "resampled": "brought to the network's pixel scale",
     "repaired": "a few missing pixels were filled in",
+    "masked": "pixels that a mask, weight or error map calls bad were left out and filled in",
+    "mask_ignored": "a mask or weight map leaves next to nothing, so it was not used",
+    "psf_differs": "the point-spread function is not as wide as in the training images",
+    "lens_light": "a smooth model of the lens galaxy's light was subtracted",
     "low_snr": "hardly anything stands out of the noise",
     "coarse_pixels": "pixels too coarse for what the network looks for",
     "pixel_scale_unknown": "the header does not say how large a pixel is, so none was resampled",
@@ -47,6 +52,7 @@ class Scores:
     class_names: tuple[str, ...]
     checkpoint_sha256: str
     files: Mapping[str, Found] = field(default_factory=dict)
+    population: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON values
 
     @property
     def scored(self) -> tuple[Row, ...]:
@@ -65,7 +71,7 @@ def read_scores(path: Path, images: Path | None = None) -> Scores:
     Parameters
     ----------
     path : Path
-        ``.ecsv``, ``.csv``, ``.fits`` or ``.parquet``.
+        ``.ecsv``, ``.csv``, ``.fits``, ``.vot`` or ``.parquet``.
     images : Path, optional
         The folder that was scored, for pictures.
 
@@ -87,9 +93,10 @@ def read_scores(path: Path, images: Path | None = None) -> Scores:
     return Scores(
         path,
         tuple(rows),
-        tuple(name.removeprefix("p_") for name in columns if name.startswith("p_")),
+        tuple(n.removeprefix("p_") for n in columns if n.startswith("p_") and n != "p_spread"),
         str(meta.get("checkpoint_sha256") or meta.get("CKPTSHA") or "unknown"),
         files,
+        meta.get("population") or {},
     )
 
 
@@ -108,7 +115,8 @@ def scores_section(scores: Scores) -> Section:
     doubtful = sum(not row["trusted"] for row in scored)
     lead = (
         f"{len(scores.rows):,} files: {len(scored):,} scored, {len(rejected):,} rejected. "
-        f"{doubtful:,} of the scores should not be believed; their cards have a border and say why."
+        f"{doubtful:,} of the scores should not be believed; their cards have a border and say "
+        f"why. {NOTE}{_population(scores.population)}"
     )
     blocks: list[ScoreCards | Table] = []
     if scored:
@@ -116,6 +124,22 @@ def scores_section(scores: Scores) -> Section:
     if rejected:
         blocks.append(_rejections(rejected))
     return Section("Scored images", lead, tuple(blocks))
+
+
+def _population(found: Mapping[str, Any]) -> str:  # Any: JSON values
+    """The fractions of the classes in a sentence, or why there are none."""
+    if "refused" in found:
+        return f" No fractions of the classes are given: {found['refused']}."
+    if "fractions" not in found:
+        return ""
+    shares = ", ".join(
+        f"{name} {100 * mean:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+        for name, (mean, low, high) in found["fractions"].items()
+    )
+    return (
+        f" Fractions of the classes with 90 % intervals, corrected by the confusion measured on "
+        f"simulations and true only for images like them: {shares}."
+    )
 
 
 def _cards(scores: Scores, scored: tuple[Row, ...]) -> ScoreCards:
@@ -184,7 +208,7 @@ def _truth(path: Path, class_names: tuple[str, ...]) -> str:
 def _read_table(path: Path) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:  # Any: as in Row
     from astropy.table import Table as AstropyTable  # type: ignore[import-untyped]
 
-    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits"}
+    formats = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".vot": "votable"}
     if path.suffix not in formats:
         raise ValueError(f"suffix {path.suffix!r}; known: {', '.join(formats)}, .parquet")
     table = AstropyTable.read(path, format=formats[path.suffix])

@@ -213,6 +213,7 @@ def score(
     symmetries: int | None = None,
     catalogue: Path | None = None,
     explain: Path | None = None,
+    gallery: Path | None = None,
     timeout: float = 60.0,
     part: tuple[int, int] | None = None,
 ) -> "ScoreSummary":
@@ -230,16 +231,37 @@ def score(
     device : str
     options, workers, batch_size, symmetries, catalogue, explain, timeout, part
         As :func:`pipeline.inference.score.run_scoring` takes them.
+    gallery : Path, optional
+        HTML page of thumbnails to write as well.
     """
     # Before torch loads OpenMP: threads that wait by spinning starve the readers.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.inference.score import run_scoring
 
-    return run_scoring(
+    summary = run_scoring(
         run, inputs, out, hdu=hdu, device=device, options=options, workers=workers,
         batch_size=batch_size, symmetries=symmetries, catalogue=catalogue, explain=explain,
         timeout=timeout, part=part,
     )  # fmt: skip
+    if gallery is not None and part is None:
+        from pipeline.report.gallery import build_gallery
+
+        build_gallery(
+            gallery, out, run, inputs, options=options, catalogue=catalogue, workers=workers
+        )
+    return summary
+
+
+def score_part(
+    run: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    hdu: str | None,
+    device: str,
+    part: tuple[int, int],
+) -> int:
+    """Score one part of what :func:`score` would, for a worker of a cluster; rows it has."""
+    return score(run, inputs, out, hdu=hdu, device=device, part=part).rows
 
 
 def report(

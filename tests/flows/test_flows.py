@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_all_four_flows_are_deployed() -> None:
 
 
 #: Where a cluster is; the command itself never leaves its machine.
-ONLY_OF_FLOWS = {"runner", "address", "shards_per_task"}
+ONLY_OF_FLOWS = {"runner", "address", "shards_per_task", "partitions"}
 
 
 @pytest.mark.parametrize("name", ["simulate", "train", "score"])
@@ -129,3 +130,41 @@ def test_workers_of_a_cluster_need_no_checkout(monkeypatch: pytest.MonkeyPatch) 
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).name)"
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
     assert done.stdout.strip() == b"shards"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runner", ["local", "dask", "ray"])
+def test_partitions_on_any_runner_give_the_table_of_one_run(
+    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, as a worker runs it: the flow's module is no installed one."""
+    code = (
+        "import sys; sys.path.insert(0, 'flows')\n"
+        "from pathlib import Path\n"
+        "from pipeline.benchmark.score import _write_files, _write_run\n"
+        "from pipeline.inference.score import run_scoring\n"
+        "from prefect.flows import load_flow_from_entrypoint\n"
+        "if __name__ == '__main__':\n"
+        f"    root = Path({str(tmp_path)!r})\n"
+        "    run, sky = _write_run(root / 'run'), root / 'sky'\n"
+        "    _write_files(sky, 30)\n"
+        "    flow = load_flow_from_entrypoint('flows/score.py:score')\n"
+        f"    flow(run, [sky], root / 'parts.csv', partitions=3, runner={runner!r})\n"
+        "    run_scoring(run, [sky], root / 'whole.csv', workers=0)\n"
+        "    same = (root / 'parts.csv').read_bytes() == (root / 'whole.csv').read_bytes()\n"
+        "    sys.exit(0 if same else 7)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    environment.pop("PREFECT_API_URL", None)
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
