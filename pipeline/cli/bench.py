@@ -31,8 +31,8 @@ def bench(
     what
         simulate: time per image against other codes, one thread each. engines: largest difference
         of jax and autolens from lenstronomy over every preset. dataset: what writing costs.
-        load: how fast images are read, and whether training waits for those simulated meanwhile. score:
-        files a second against reading alone and the network alone.
+        load: how fast images are read, and whether training waits for those simulated meanwhile.
+        score: files a second against reading alone and the network alone.
     """
     if what == "engines":
         from pipeline.benchmark.agreement import bench_engines
