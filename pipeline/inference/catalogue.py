@@ -158,8 +158,10 @@ def scored_rows(
     if answer.target_mean is not None and answer.target_std is not None:
         for i, target in enumerate(targets):
             spread = None if verdict.target_spread is None else verdict.target_spread[:, i]
+            offered = answer.target_quantile
+            quantiles = None if offered is None else offered[:, i]
             values = target_values(
-                target, answer.target_mean[:, i], answer.target_std[:, i], None, spread
+                target, answer.target_mean[:, i], answer.target_std[:, i], quantiles, spread
             )
             exact = target.name if target.function == "log10" else ""
             for name, value in values.items():

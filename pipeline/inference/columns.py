@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pipeline.statistics.regression import PROBABILITIES
+
 if TYPE_CHECKING:
     from pipeline.tasks.base import Floats, TargetTransform
 
 Kind = Literal["text", "number", "bool"]
-#: Quantiles that are told of every measured quantity, and their distance from a Gaussian's mean.
-QUANTILES = {
-    "q05": -1.6448536269514722,
-    "q16": -0.994457883209753,
-    "q50": 0.0,
-    "q84": 0.994457883209753,
-    "q95": 1.6448536269514722,
-}
+#: Quantiles that are told of every measured quantity: column's ending -> probability.
+QUANTILES = {f"q{str(p)[2:].ljust(2, '0')}": p for p in PROBABILITIES}
 
 
 @dataclass(frozen=True)
@@ -124,12 +120,10 @@ def target_columns(target: "TargetTransform", *, is_ensemble: bool) -> dict[str,
     columns[f"{shown}_std"] = Column(
         "number", f"standard deviation of {what}", shown_unit, "stat.stdev"
     )
-    for quantile in QUANTILES:
-        percent = int(quantile[1:])
-        limit = {5: ", the lower limit at 95 %", 95: ", the upper limit at 95 %"}.get(percent, "")
-        columns[f"{shown}_{quantile}"] = Column(
-            "number", f"{percent} % quantile of {what}{limit}", shown_unit, "stat.value"
-        )
+    for quantile, probability in QUANTILES.items():
+        limit = {0.05: ", the lower limit at 95 %", 0.95: ", the upper limit at 95 %"}
+        text = f"{100 * probability:g} % quantile of {what}{limit.get(probability, '')}"
+        columns[f"{shown}_{quantile}"] = Column("number", text, shown_unit, "stat.value")
     if is_ensemble:
         columns[f"{shown}_spread"] = Column(
             "number", f"standard deviation of {what} between runs", shown_unit, "stat.stdev"
@@ -144,13 +138,16 @@ def target_values(
     quantiles: "Floats | None",
     spread: "Floats | None",
 ) -> "dict[str, Floats]":
-    """Values (B,) of those columns; Gaussian quantiles where the task offers none (B, 5)."""
+    """Values (B,) of those columns; Gaussian quantiles where the task offers none (B, Q)."""
+    from scipy.special import ndtri  # type: ignore[import-untyped]
+
     is_log = target.function == "log10"
     shown = f"log10_{target.name}" if is_log else target.name
     values = {target.name: 10.0 ** np.clip(mean, -300, 300) if is_log else mean}
     values |= {shown: mean, f"{shown}_std": std}
-    for k, (name, pull) in enumerate(QUANTILES.items()):
-        values[f"{shown}_{name}"] = mean + pull * std if quantiles is None else quantiles[:, k]
+    for k, (name, probability) in enumerate(QUANTILES.items()):
+        gaussian = mean + ndtri(probability) * std
+        values[f"{shown}_{name}"] = gaussian if quantiles is None else quantiles[:, k]
     if spread is not None:
         values[f"{shown}_spread"] = spread
     return values

@@ -158,3 +158,23 @@ def test_fractions_need_the_confusion_of_this_very_checkpoint(run_folder, evalua
         json.dumps({"confusion": CONFUSION.tolist(), "checkpoint_sha256": "0" * 64})
     )
     assert "another checkpoint" in estimate_population([evaluated], table)["refused"]
+
+
+def test_quantiles_are_those_the_task_offers_else_gaussian():
+    from pipeline.inference.columns import QUANTILES, target_columns, target_values
+    from pipeline.tasks.base import TargetTransform
+
+    target = TargetTransform.model_construct(
+        name="axion_mass", unit="eV", function="log10", mean=-22.0, std=0.5
+    )
+    mean, std = np.array([-22.0, -23.0]), np.array([0.1, 0.2])
+    gaussian = target_values(target, mean, std, None, None)
+    assert gaussian.keys() == target_columns(target, is_ensemble=False).keys()
+    np.testing.assert_allclose(gaussian["axion_mass"], 10.0**mean)
+    np.testing.assert_allclose(gaussian["log10_axion_mass_q95"], mean + 1.6448536 * std)
+    np.testing.assert_allclose(gaussian["log10_axion_mass_q50"], mean)
+    offered = np.arange(2.0 * len(QUANTILES)).reshape(2, -1)
+    values = target_values(target, mean, std, offered, None)
+    np.testing.assert_array_equal(
+        [values[f"log10_axion_mass_{name}"] for name in QUANTILES], offered.T
+    )
