@@ -1,10 +1,17 @@
 """What writing costs: ``deeplense bench dataset``.
 
 The time that writing adds is processor time of one process, beside that of drawing, rendering and
-exposing the same images. Writing alone is wall time of the same bytes into a file of ``np.memmap``,
-into HDF5 and into a dataset, taking turns, the best of several; none of them waits for the disk.
+exposing the same images. Writing alone is processor time, the kernel's included, of the same bytes
+into a file of ``np.memmap``, into HDF5 and into a dataset, taking turns, the best of several; none
+of them waits for the disk, and other work on the machine does not count. Memory is the largest of
+one process of ``deeplense simulate`` that lets one dataset of small images grow, simulated by the
+engine like any others, from size to size.
 """
 
+import math
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.benchmark.rows import Row, Rows
+from pipeline.core.errors import EngineError
 from pipeline.core.logs import progress
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.generate import make_shard, simulation_spec
@@ -25,6 +33,8 @@ from pipeline.engines.base import ENGINES
 #: Presets whose making the writing is compared with.
 PRESETS = ("demo", "contrast_hst")
 _TURNS = 5
+#: Images of the datasets whose writers' memory is measured.
+SIZES = (10_000, 100_000, 1_000_000)
 #: Shard of the comparison with other formats, images of 64 x 64 pixels.
 _SHARD, _N_PIX = 500, 64
 
@@ -37,16 +47,19 @@ def run(*, quick: bool) -> Rows:
     quick : bool
         Few images, for a smoke test.
     """
-    with tempfile.TemporaryDirectory() as folder, progress("bench dataset", 3) as advance:
+    with tempfile.TemporaryDirectory() as folder, progress("bench dataset", 3, "parts") as advance:
         rows = []
         for preset in PRESETS[:1] if quick else PRESETS:
             rows.append(_overhead(Path(folder), preset, 48 if quick else _SHARD))
         advance()
         rows += _formats(Path(folder), 2 if quick else 8)
-        advance(2)
+        advance()
+        rows += _memory(Path(folder), (600,) if quick else SIZES)
+        advance()
     notes = (
         "time added by writing: processor time of one process, images of the preset's own size",
-        "write: wall time, the same bytes, in turns, best of several; no fsync",
+        "write: processor time, the kernel's included; the same bytes, in turns, best; no fsync",
+        "memory: largest resident size of the command, images of 8 x 8 pixels, one worker",
     )
     return Rows(tuple(rows), notes)
 
@@ -80,9 +93,9 @@ def _formats(folder: Path, n_shards: int) -> list[Row]:
     best = dict.fromkeys(writers, np.inf)
     for turn in range(_TURNS):
         for name, write in writers.items():
-            start = time.perf_counter()
+            start = time.process_time()
             write(folder / f"{name}-{turn}", images)
-            best[name] = min(best[name], time.perf_counter() - start)
+            best[name] = min(best[name], time.process_time() - start)
     speed = {name: images.nbytes / 1e9 / seconds for name, seconds in best.items()}
     return [
         Row("write, dataset", speed["dataset"], "GB/s", speed["dataset"] / speed[other], other)
@@ -128,6 +141,31 @@ def write_hdf5(path: Path, images: NDArray[np.float32]) -> None:
         )
         for first in range(0, len(images), _SHARD):
             out[first : first + _SHARD] = images[first : first + _SHARD]
+
+
+def _memory(folder: Path, sizes: tuple[int, ...]) -> list[Row]:
+    """Largest memory of the command that makes, or makes longer, a dataset."""
+    command = [sys.executable, "-m", "pipeline", "simulate", "demo", "--workers", "1"]
+    command += ["--out", str(folder / "many.zarr"), "--no-audit", "--json"]
+    for setting in ("n_pix=8", "supersample=1", "shard_size=2000"):
+        command += ["--set", setting]
+    rows: list[Row] = []
+    for n_images in sizes:
+        process = subprocess.Popen(
+            [*command, "--images", str(n_images)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        process.stderr.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise EngineError(f"simulating {n_images} images failed: {said.strip()[-500:]}")
+        megabytes = usage.ru_maxrss * 1024 / 1e6
+        first = rows[0].value if rows else math.nan
+        against = rows[0].name if rows else ""
+        rows.append(Row(f"memory, {n_images} images", megabytes, "MB", megabytes / first, against))
+    return rows
 
 
 def _ignore(n_done: int = 1, *, note: str = "") -> None:

@@ -6,6 +6,7 @@ many there are, in which order they finish, or how often they were killed.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,20 @@ def simulation_spec(config: DatasetConfig) -> StoreSpec:
         origin="simulation",
         origin_sha256=config.sha256,
         free=tuple(f"config.{key}" for key in NOT_HASHED),
+        device=functools.partial(device_of, config),
     )
+
+
+def device_of(config: DatasetConfig) -> str:
+    """Kind of device that renders the images of a configuration here: ``cpu`` or ``gpu``."""
+    if config.engine.kind != "jax":
+        return "cpu"
+    from pipeline.engines._jax_setup import configure  # heavy
+
+    configure()
+    import jax
+
+    return str(jax.default_backend())
 
 
 def make_shard(

@@ -5,7 +5,7 @@ for readers without this package in ``docs/dataset-format.md``.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,10 @@ class ArraySpec:
         return (n, *self.item_shape)
 
 
+def _cpu() -> str:
+    return "cpu"
+
+
 @dataclass(frozen=True)
 class StoreSpec:
     """Everything a dataset on disk is, but the values: whoever makes datasets fills one of these.
@@ -67,6 +71,8 @@ class StoreSpec:
         Hash of all that decides image i; only the same origin completes a dataset.
     free : tuple of str
         Dotted keys of ``attributes`` that decide no image and may change when images are added.
+    device : callable
+        Kind of device that computes the images, ``cpu`` or ``gpu``; asked while some are missing.
     """
 
     arrays: tuple[ArraySpec, ...]
@@ -76,6 +82,7 @@ class StoreSpec:
     origin: str
     origin_sha256: str
     free: tuple[str, ...] = ()
+    device: Callable[[], str] = _cpu
 
     @property
     def n_shards(self) -> int:

@@ -202,6 +202,11 @@ def _check_same_origin(path: Place, attributes: dict[str, Any], spec: StoreSpec)
         raise DatasetMismatchError(
             f"{path}: begun with {what}; finish it with those versions, or choose another --out"
         )
+    if not sealed and (device := spec.device()) != attributes["device"]:
+        raise DatasetMismatchError(
+            f"{path}: begun on a {attributes['device']}, which rounds other than the {device} here"
+            "; finish it there, or choose another --out"
+        )
 
 
 def _differences(

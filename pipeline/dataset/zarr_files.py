@@ -50,7 +50,7 @@ def create_arrays(path: Path, spec: StoreSpec) -> None:
             "origin": spec.origin,
             "origin_sha256": spec.origin_sha256,
             "versions": package_versions(),
-            "device": "cpu",
+            "device": spec.device(),
             **spec.attributes,
         }
     )

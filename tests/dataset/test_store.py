@@ -1,5 +1,6 @@
 """A dataset describes itself: one that nobody simulated opens, resumes and is audited the same."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,15 @@ def test_it_grows_only_from_the_same_origin(tmp_path: Path) -> None:
     write(tmp_path / "a.zarr", foreign_spec(n_images=13))
     write(tmp_path / "b.zarr", foreign_spec(n_images=13))
     assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
+
+
+def test_another_kind_of_device_does_not_finish_it(tmp_path: Path) -> None:
+    on_gpu = dataclasses.replace(foreign_spec(), device=lambda: "gpu")
+    write(tmp_path / "a.zarr", on_gpu, n_shards=1)
+    with pytest.raises(DatasetMismatchError, match=r"begun on a gpu, .* the cpu here"):
+        write(tmp_path / "a.zarr", foreign_spec())
+    write(tmp_path / "a.zarr", on_gpu)
+    write(tmp_path / "a.zarr", foreign_spec())  # complete: nothing is computed
 
 
 def test_a_shard_read_is_the_shard_written(tmp_path: Path) -> None:
