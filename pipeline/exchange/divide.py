@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ConfigError
-from pipeline.core.files import require_writable_parent
+from pipeline.dataset.place import Url, locate, require_writable
 from pipeline.dataset.splits import SPLITS, content_positions
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.origin import require_class_names
@@ -47,8 +47,8 @@ class SplitSummary:
 
 
 def split_dataset(
-    data: Path,
-    out: Path,
+    data: str | Path | Url,
+    out: str | Path | Url,
     *,
     by: By = "split",
     fractions: Sequence[float] = (),
@@ -60,9 +60,9 @@ def split_dataset(
 
     Parameters
     ----------
-    data : Path
+    data : str, Path or Url
         A complete dataset.
-    out : Path
+    out : str, Path or Url
         Folder of the parts.
     by : str
         ``split`` makes ``train``, ``val`` and ``test``; ``class`` a part for each class;
@@ -82,7 +82,8 @@ def split_dataset(
     """
     start = time.monotonic()
     _check(by, fractions)
-    require_writable_parent(out / "part")
+    folder = locate(out)
+    require_writable(folder / "part")
     dataset = open_dataset(data)
     require_class_names(dataset)
     codes, names = _parts(dataset, by, fractions, seed)
@@ -102,10 +103,10 @@ def split_dataset(
             said={"by": by, "part": name, "fractions": list(fractions), "seed": seed},
             shard_size=dataset.shard_size,
         )
-        path = out / f"{name}.zarr"
+        path = folder / f"{name}.zarr"
         parts.append(Part(name, str(path), len(rows), write_plan(plan, path).dataset_sha256))
     return SplitSummary(
-        path=str(out),
+        path=str(folder),
         by=by,
         images=sum(part.images for part in parts),
         parts=tuple(parts),

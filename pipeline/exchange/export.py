@@ -21,6 +21,7 @@ from pipeline.core.config import hint
 from pipeline.core.errors import ConfigError, DatasetError
 from pipeline.core.files import atomic_path, atomic_write, require_writable_parent
 from pipeline.core.logs import progress
+from pipeline.dataset.place import Url
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.export_fits import survey_writer
@@ -58,7 +59,7 @@ class ExportSummary:
 
 
 def export_dataset(
-    data: Path,
+    data: str | Path | Url,
     out: Path,
     kind: Format,
     *,
@@ -70,7 +71,7 @@ def export_dataset(
 
     Parameters
     ----------
-    data : Path
+    data : str, Path or Url
         A complete dataset.
     out : Path
         Folder, or ``.h5`` file.

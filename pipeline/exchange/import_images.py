@@ -6,6 +6,7 @@ splits. Called again, an interrupted import reads everything once more and write
 """
 
 import csv
+import io
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 
 from pipeline.core.config import dump
 from pipeline.core.errors import ConfigError, DatasetError
-from pipeline.core.files import atomic_path, require_writable_parent
 from pipeline.core.logs import progress
 from pipeline.core.provenance import canonical_json, sha256_hex
 from pipeline.dataset.duplicates import image_digests
 from pipeline.dataset.layout import TRUTH, StoreSpec, describe, image_arrays
+from pipeline.dataset.place import Place, Url, exists, locate, require_writable, write_bytes
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.writer import ShardStore, write_store
 from pipeline.exchange.choose import Chosen, ImportConfig, choose
@@ -82,7 +83,7 @@ class ImportSummary:
 
 
 def import_images(
-    root: Path, out: Path, config: ImportConfig, labels: Path | None = None
+    root: Path, out: str | Path | Url, config: ImportConfig, labels: Path | None = None
 ) -> ImportSummary:
     """Make a dataset of the images in a folder or file.
 
@@ -90,8 +91,8 @@ def import_images(
     ----------
     root : Path
         Folder, ``.npy``, ``.npz`` or FITS file.
-    out : Path
-        Folder ``NAME.zarr``. Beside it: ``NAME.files.csv`` says which image came from where,
+    out : str, Path or Url
+        ``NAME.zarr``. Beside it: ``NAME.files.csv`` says which image came from where,
         ``NAME.rejects.csv`` what was left out and why.
     config : ImportConfig
     labels : Path, optional
@@ -107,7 +108,8 @@ def import_images(
         If it cannot be written.
     """
     start = time.monotonic()
-    require_writable_parent(out)
+    place = locate(out)
+    require_writable(place)
     table = None if labels is None else read_labels(labels)
     there = find_sources(root, table, config.aliases)
     if config.pixel_scale is None and not any(is_fits_name(s.path.name) for s in there.sources):
@@ -115,8 +117,8 @@ def import_images(
     reading = Reading(config.bands or ("unknown",), config.number, config.label, config.aliases)
     seen = scan(there.sources, reading)
     seen.rejects[:0] = there.rejects
-    beside = out.with_name(out.name.removesuffix(".zarr"))
-    rejects = beside.with_name(f"{beside.name}.rejects.csv")
+    name = place.name.removesuffix(".zarr")
+    rejects = place.with_name(f"{name}.rejects.csv")
     if not len(seen):
         write_rejects(seen.rejects, rejects)
         first = seen.rejects[0]
@@ -127,17 +129,17 @@ def import_images(
     chosen = choose(seen, config)
     write_rejects(seen.rejects, rejects)
     spec = _spec(seen, chosen, config, table)
-    existed = out.exists()
-    with write_store(out, spec) as store:
+    existed = exists(place)
+    with write_store(place, spec) as store:
         missing = store.missing()
         resumed = existed and 0 < len(missing) < spec.n_shards
         _write(store, missing, seen, chosen, reading)
         digest = store.seal()
-    files = beside.with_name(f"{beside.name}.files.csv")
+    files = place.with_name(f"{name}.files.csv")
     _write_files(files, seen, chosen)
     counts = np.bincount(chosen.label, minlength=len(chosen.class_names))
     return ImportSummary(
-        path=str(out),
+        path=str(place),
         images=len(chosen.index),
         classes={n: int(c) for n, c in zip(chosen.class_names, counts, strict=True)},
         splits={n: int((chosen.split == k).sum()) for k, n in enumerate(SPLITS)},
@@ -219,12 +221,13 @@ def _changed(name: str) -> DatasetError:
     return DatasetError(f"{name} was changed while it was imported; run the same command again")
 
 
-def _write_files(path: Path, seen: Scan, chosen: Chosen) -> None:
+def _write_files(place: Place, seen: Scan, chosen: Chosen) -> None:
     """Write which image came from where."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("index", "path", "row", "label", "split"))
-        for i, number in enumerate(chosen.index.tolist()):
-            source = seen.sources[seen.source[number]]
-            label = chosen.class_names[chosen.label[i]]
-            writer.writerow((i, source.name, seen.row[number], label, SPLITS[chosen.split[i]]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("index", "path", "row", "label", "split"))
+    for i, number in enumerate(chosen.index.tolist()):
+        source = seen.sources[seen.source[number]]
+        label = chosen.class_names[chosen.label[i]]
+        writer.writerow((i, source.name, seen.row[number], label, SPLITS[chosen.split[i]]))
+    write_bytes(place, text.getvalue().encode())

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ConfigError, DatasetMismatchError
-from pipeline.core.files import require_writable_parent
 from pipeline.dataset.config import Splits
 from pipeline.dataset.duplicates import one_split_each
+from pipeline.dataset.place import Url, locate, require_writable
 from pipeline.dataset.splits import SPLITS, content_split_codes
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.plan import Plan, content_groups, write_plan
@@ -53,8 +53,8 @@ class MergeSummary:
 
 
 def merge_datasets(
-    paths: Sequence[Path],
-    out: Path,
+    paths: Sequence[str | Path | Url],
+    out: str | Path | Url,
     *,
     resplit: bool = False,
     splits: Splits | None = None,
@@ -68,9 +68,9 @@ def merge_datasets(
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of str, Path or Url
         Complete datasets, at least two.
-    out : Path
+    out : str, Path or Url
     resplit : bool
         Divide all images anew, by their pixels; else their splits are kept, and images with a
         twin in an earlier split are moved there.
@@ -91,7 +91,8 @@ def merge_datasets(
         If a shard is damaged.
     """
     start = time.monotonic()
-    require_writable_parent(out)
+    place = locate(out)
+    require_writable(place)
     datasets = [open_dataset(path) for path in paths]
     _check(datasets)
     names = tuple(dict.fromkeys(name for d in datasets for name in d.class_names))
@@ -119,10 +120,10 @@ def merge_datasets(
         said={"resplit": resplit, "seed": seed if resplit else None},
         shard_size=shard_size or datasets[0].shard_size,
     )
-    written = write_plan(plan, out)
+    written = write_plan(plan, place)
     counts = np.bincount(label, minlength=len(names))
     return MergeSummary(
-        path=str(out),
+        path=str(place),
         images=len(row),
         classes={name: int(n) for name, n in zip(names, counts, strict=True)},
         splits={name: int((split == k).sum()) for k, name in enumerate(SPLITS)},

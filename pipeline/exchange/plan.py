@@ -7,7 +7,6 @@ where one has no such column. The lists of mass components stay with the sources
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipeline.dataset.layout import (
     image_arrays,
     shard_digest,
 )
+from pipeline.dataset.place import Place, exists
 from pipeline.dataset.splits import GALAXY
 from pipeline.dataset.store import Dataset
 from pipeline.dataset.writer import write_store
@@ -69,13 +69,13 @@ class Written:
     resumed: bool
 
 
-def write_plan(plan: Plan, out: Path) -> Written:
+def write_plan(plan: Plan, out: Place) -> Written:
     """Write a dataset, or complete one that the same plan began.
 
     Parameters
     ----------
     plan : Plan
-    out : Path
+    out : Place
 
     Raises
     ------
@@ -89,7 +89,7 @@ def write_plan(plan: Plan, out: Path) -> Written:
     extra = _carried(plan.datasets)
     spec = _spec(plan, columns, records, extra)
     truths = {name: _column(plan, name) for name in columns}
-    existed = out.exists()
+    existed = exists(out)
     with write_store(out, spec) as store:
         missing = store.missing()
         n_images = sum(store.rows(k).stop - store.rows(k).start for k in missing)

@@ -1,12 +1,12 @@
 """Why an image was not taken over: a word for the table, and a sentence for the person."""
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
-from pipeline.core.files import atomic_path
+from pipeline.dataset.place import Place, read_bytes, write_bytes
 
 
 class Reason(StrEnum):
@@ -46,19 +46,19 @@ class Reject:
     detail: str
 
 
-def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write the table as CSV, whole or not at all; without rejects there is no table.
+def write_rejects(rejects: Iterable[Reject], place: Place) -> None:
+    """Write the table as CSV, whole or not at all; without rejects only where one is there.
 
     Parameters
     ----------
     rejects : iterable of Reject
-    path : Path
+    place : Place
     """
     found = list(rejects)
-    if not found:
-        path.unlink(missing_ok=True)
+    if not found and read_bytes(place) is None:
         return
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("path", "row", "reason", "detail"))
-        writer.writerows((r.name, r.row, r.reason, r.detail) for r in found)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "row", "reason", "detail"))
+    writer.writerows((r.name, r.row, r.reason, r.detail) for r in found)
+    write_bytes(place, text.getvalue().encode())

@@ -301,6 +301,22 @@ def test_parts_put_together_again_lead_back_to_the_first_dataset(
         assert "ERR" in [hdu.name for hdu in hdus]
 
 
+def test_datasets_at_urls_are_imported_merged_and_divided(tmp_path: Path) -> None:
+    stacks = [save(tmp_path / str(k) / "no" / "x.npy", pictures(20, seed=k)) for k in (0, 1)]
+    for where in ("memory://exchange", str(tmp_path / "local")):
+        paths = [f"{where}/{k}.zarr" for k in (0, 1)]
+        for stack, path in zip(stacks, paths, strict=True):
+            import_images(stack.parents[1], path, CONFIG)
+        merge_datasets(paths, f"{where}/m.zarr")
+        split_dataset(f"{where}/m.zarr", f"{where}/parts")
+    for name in ("0.zarr", "m.zarr", "parts/train.zarr"):
+        remote, local = (
+            open_dataset(f"{w}/{name}") for w in ("memory://exchange", tmp_path / "local")
+        )
+        assert remote.sha256 == local.sha256
+        assert damaged_shards(remote) == ()
+
+
 @pytest.mark.slow
 def test_the_commands(simulated: Dataset, other: Dataset, tmp_path: Path) -> None:
     def deeplense(*arguments: object) -> subprocess.CompletedProcess[str]:
