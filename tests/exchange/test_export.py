@@ -1,6 +1,7 @@
 """What leaves in other formats is the same data, and the scorer sees the same images."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -324,6 +325,27 @@ def test_images_read_back_with_their_checksum(
     with fits.open(path, checksum=True) as hdus:
         hdus.verify("exception")
         np.testing.assert_array_equal(hdus["SCI"].data, pixels)
+
+
+@pytest.mark.slow
+def test_the_commands_score_the_files_like_the_dataset(lenses: Dataset, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+
+    def deeplense(*arguments: object) -> None:
+        command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+        subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+
+    deeplense("export", lenses.path, "--format", "fits", "--out", tmp_path / "f")
+    tables = []
+    for name, subject in (("a", tmp_path / "f"), ("b", lenses.path)):
+        deeplense("score", tmp_path / "run", subject, "--out", tmp_path / f"{name}.ecsv")
+        table = Table.read(tmp_path / f"{name}.ecsv", format="ascii.ecsv")
+        assert (table["status"] == "scored").all()
+        index = [int(re.findall(r"\d+", path.removesuffix(".fits"))[-1]) for path in table["path"]]
+        assert sorted(index) == list(range(24))
+        tables.append(table[np.argsort(index)])
+    for column in (*(f"p_{name}" for name in CLASSES), "novelty"):
+        np.testing.assert_array_equal(tables[0][column], tables[1][column])
 
 
 @pytest.mark.slow

@@ -334,6 +334,8 @@ def test_the_commands(simulated: Dataset, other: Dataset, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert [p["name"] for p in json.loads(done.stdout)["parts"]] == ["part-1"]
     assert deeplense("merge", out, "--out", tmp_path / "x.zarr").returncode == 2
-    bad = deeplense("merge", out, other.path, "--out", tmp_path / "x.zarr", "--fractions", 1, 1, 1)
+    bad = deeplense(
+        "merge", out, other.path, "--out", tmp_path / "x.zarr", "--fractions", 0.5, 0.3, 0.3
+    )
     assert bad.returncode == 2
     assert "add up to 1" in bad.stderr
