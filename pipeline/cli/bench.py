@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    what: Literal["simulate", "engines", "dataset", "load", "score"],
+    what: Literal["simulate", "engines", "dataset", "load", "score", "train"],
     /,
     *,
     quick: Annotated[
@@ -33,6 +33,7 @@ def bench(
         of jax and autolens from lenstronomy over every preset. dataset: what writing costs.
         load: how fast images are read, and whether training waits for those simulated meanwhile.
         score: files a second against reading alone and the network alone.
+        train: what the trainer adds to a bare PyTorch loop.
     """
     if what == "engines":
         from pipeline.benchmark.agreement import bench_engines

@@ -153,7 +153,7 @@ COMMANDS: tuple[Command, ...] = (
         "pipeline.cli.bench:bench",
         "Measure how fast images are made, and how well the engines agree.",
         "deeplense bench simulate\ndeeplense bench simulate --quick --json\n"
-        "deeplense bench engines\ndeeplense bench dataset",
+        "deeplense bench engines\ndeeplense bench dataset\ndeeplense bench train",
     ),
     Command(
         "doctor",

@@ -130,7 +130,7 @@ def train(
             if parts.network.backbone.is_fitted:
                 _fit(parts)
             else:
-                _run_epoch(parts, position, clock, save, save_every)
+                run_epoch(parts, position, clock, save, save_every)
             if parts.accelerator.is_first:
                 _evaluate(parts, position, clock, keep)
                 position.epoch, position.epoch_step = position.epoch + 1, 0
@@ -149,13 +149,14 @@ def _fit(parts: Parts) -> None:
         average.module.load_state_dict(network.state_dict())
 
 
-def _run_epoch(
+def run_epoch(
     parts: Parts,
     position: Position,
     clock: Clock,
     save: Callable[[Position], None],
     save_every: float,
 ) -> None:
+    """Train the rest of an epoch, saving now and then; moves the position along."""
     watch = LossWatch(position)
     saved = time.monotonic()
     size = parts.train.batch_size

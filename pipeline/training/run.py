@@ -34,7 +34,7 @@ from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoin
 from pipeline.training.journal import Journal
 from pipeline.training.loggers import require_loggers
 from pipeline.training.loop import ADVICE, Parts, train
-from pipeline.training.objective import Objective
+from pipeline.training.objective import make_objective
 from pipeline.training.optimiser import averaged, make_optimiser
 from pipeline.training.outputs import SplitOutputs
 from pipeline.training.processes import Group, launched_group, run_in_processes
@@ -223,11 +223,21 @@ class Session:
         self.task.prepare(labels, np.column_stack(truths) if truths else np.empty((len(labels), 0)))
         if self.network.backbone.is_fitted and accelerator.group.size > 1:
             raise ConfigError(f"model {config.model.kind!r} is fitted by one process: --devices 1")
-        optimiser = make_optimiser(self.network, config.optimiser)
-        accelerator.setup(Objective(self.network, self.task), optimiser)
+        objective = make_objective(
+            self.network,
+            self.task,
+            config.auxiliary,
+            image_size=dataset.image_shape[1],
+            in_channels=self.preprocess.out_channels,
+            n_bands=len(dataset.bands),
+            seed=config.seed,
+        )
+        optimiser = make_optimiser(objective, config.optimiser)
+        accelerator.setup(objective, optimiser)
         self.learner = Learner(
             network=self.network,
             optimiser=optimiser,
+            readout=objective.readout,
             average=None if config.ema is None else averaged(self.network, config.ema),
             precision=accelerator.fabric.strategy.precision,
         )

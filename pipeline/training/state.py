@@ -59,6 +59,7 @@ class Learner:
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
+    readout: nn.Module | None
     average: nn.Module | None
     precision: Any  # Any: Fabric's precision plug-in, whose state is that of a gradient scaler
 
@@ -85,6 +86,7 @@ def save_state(run: Path, identity: Identity, position: Position, learner: Learn
         "position": asdict(position),
         "network": learner.network.state_dict(),
         "optimiser": learner.optimiser.state_dict(),
+        "readout": learner.readout.state_dict() if learner.readout else {},
         "average": learner.average.state_dict() if learner.average else {},
         "precision": learner.precision.state_dict(),
     }
@@ -126,6 +128,8 @@ def restore(content: dict[str, Any], learner: Learner) -> Position:  # Any: from
     try:
         learner.network.load_state_dict(content["network"], strict=True)
         learner.optimiser.load_state_dict(content["optimiser"])
+        if learner.readout is not None:
+            learner.readout.load_state_dict(content["readout"], strict=True)
         if learner.average is not None:
             learner.average.load_state_dict(content["average"], strict=True)
         learner.precision.load_state_dict(content["precision"])
