@@ -20,7 +20,9 @@ class Headless(Backbone):
         Images (B, C, H, W) to features (B, n_features).
     n_features : int
     channels_last : bool
-        Whether it was measured to be faster so on a CPU.
+        Whether it was measured to be faster so on a CPU, by how much (forward and backward, 64
+        pixels): LeViT 1.8, EfficientNet-B0 1.7, CCT 1.5, ScalableViT 1.3, CrossFormer 1.2, CoAtNet
+        1.2, MobileViT 1.1 times; ResNet-34, MaxViT, RegionViT, NesT and Twins within 10 %.
     """
 
     def __init__(self, whole: nn.Module, n_features: int, *, channels_last: bool = False) -> None:

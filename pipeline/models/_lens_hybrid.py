@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pipeline.models.lens_hybrid import Config
 
 
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+
+
 class LensHybrid(Backbone):
     """Convolution stages, attention blocks, pooled tokens."""
 
@@ -33,9 +36,15 @@ class LensHybrid(Backbone):
         )
         width = in_channels + (3 if config.coordinates else 0)
         stages: list[nn.Module] = []
-        for channels, n_blocks in zip(config.channels, config.blocks, strict=True):
-            stages.append(_convolution(width, channels, kernel=4, stride=2, padding=1))
-            stages.extend(ResidualBlock(channels) for _ in range(n_blocks))
+        shape = zip(config.channels, config.blocks, strict=True)
+        for stage, (channels, n_blocks) in enumerate(shape):
+            stages.append(
+                _convolution(
+                    width, channels, kernel=4, stride=2, padding=1, activation=config.activation
+                )
+            )
+            block = DenseBlock if stage < config.dense else DepthwiseBlock
+            stages.extend(block(channels, config.activation) for _ in range(n_blocks))
             width = channels
         self.stages = nn.Sequential(*stages)
         self.side = side = image_size // 2 ** len(config.channels)
@@ -72,18 +81,44 @@ class LensHybrid(Backbone):
         return torch.cat((features_map.mean(dim=(2, 3)), features_map.amax(dim=(2, 3))), dim=1)
 
 
-class ResidualBlock(nn.Module):
+class DenseBlock(nn.Module):
     """Two 3x3 convolutions beside the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = _convolution(channels, channels, activation=False)
+        self.first = _convolution(channels, channels, activation=activation)
+        self.second = _convolution(channels, channels)
+        self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (B, channels, H, W) in and out."""
-        change: Tensor = self.second(self.first(x))
-        return functional.gelu(x + change)
+        change: Tensor = self.activation(x + self.second(self.first(x)))
+        return change
+
+
+class DepthwiseBlock(nn.Module):
+    """A depthwise 5x5 convolution and a two-layer perceptron on every pixel, beside the identity.
+
+    After ConvNeXt (Liu et al. 2022), with batch norm.
+    """
+
+    def __init__(self, channels: int, activation: str) -> None:
+        super().__init__()
+        self.space = nn.Sequential(
+            nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.mix = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1),
+            ACTIVATIONS[activation](),
+            nn.Conv2d(2 * channels, channels, 1),
+        )
+        self.gain = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (B, channels, H, W) in and out."""
+        changed: Tensor = x + self.gain * self.mix(self.space(x))
+        return changed
 
 
 class AttentionBlock(nn.Module):
@@ -121,13 +156,13 @@ def _convolution(
     kernel: int = 3,
     stride: int = 1,
     padding: int = 1,
-    activation: bool = True,
+    activation: str | None = None,
 ) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(out_channels),
     ]
-    return nn.Sequential(*layers, *([nn.GELU()] if activation else []))
+    return nn.Sequential(*layers, *([ACTIVATIONS[activation]()] if activation else []))
 
 
 def _coordinates(image_size: int) -> Tensor:

@@ -71,5 +71,6 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
             mlp_ratio=float(config.mlp_ratio),
             num_classes=n,
             positional_embedding="learnable",
-        )
+        ),
+        channels_last=True,
     )

@@ -42,4 +42,10 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
         "drop_rate": config.dropout,
         "drop_path_rate": config.drop_path,
     }
-    return timm_backbone("coatnet_nano_rw_224", in_channels, image_size=image_size, options=options)
+    return timm_backbone(
+        "coatnet_nano_rw_224",
+        in_channels,
+        image_size=image_size,
+        channels_last=True,
+        options=options,
+    )

@@ -71,7 +71,8 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
             cross_embed_kernel_sizes=(config.kernels, (2, 4), (2, 4), (2, 4)),
             attn_dropout=config.dropout,
             ff_dropout=config.dropout,
-        )
+        ),
+        channels_last=True,
     )
     # the last bias of a position bias shifts all logits alike, which no softmax sees
     for name, module in backbone.whole.named_modules():

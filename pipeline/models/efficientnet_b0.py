@@ -31,4 +31,4 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
     from pipeline.models._timm import timm_backbone
 
     options = {"drop_rate": config.dropout, "drop_path_rate": config.drop_path}
-    return timm_backbone("efficientnet_b0", in_channels, options=options)
+    return timm_backbone("efficientnet_b0", in_channels, channels_last=True, options=options)

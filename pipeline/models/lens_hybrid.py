@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline.models.base import ImageSizes, ModelConfig
 
@@ -18,7 +18,12 @@ class Config(ModelConfig):
     channels : tuple of int
         Width after each halving of the image.
     blocks : tuple of int
-        Residual convolution blocks in each stage.
+        Residual blocks in each stage.
+    dense : int
+        Stages whose blocks are two dense 3x3 convolutions. Those of later stages are a depthwise
+        5x5 convolution and two of 1x1: on small maps half the price on a CPU, with more reach.
+    activation : str
+        After convolutions.
     depth, heads, mlp_ratio : int
         Attention layers, their heads, and the width of their hidden layer over the token width.
     coordinates : bool
@@ -27,8 +32,10 @@ class Config(ModelConfig):
 
     kind: Literal["lens_hybrid"] = "lens_hybrid"
     channels: tuple[PositiveInt, ...] = (24, 48, 96)
-    blocks: tuple[int, ...] = (1, 1, 0)
-    depth: PositiveInt = 2
+    blocks: tuple[NonNegativeInt, ...] = (1, 2, 2)
+    dense: NonNegativeInt = 1
+    activation: Literal["relu", "silu", "gelu"] = "relu"
+    depth: NonNegativeInt = 1
     heads: PositiveInt = 4
     mlp_ratio: PositiveInt = 2
     dropout: NonNegativeFloat = 0.0
@@ -45,6 +52,8 @@ class Config(ModelConfig):
 
 VARIANTS = {
     "tiny": Config(),
+    "small": Config(channels=(32, 64, 128), blocks=(1, 3, 3), depth=2),
+    "base": Config(channels=(48, 96, 192), blocks=(2, 4, 6), depth=4, heads=6),
     "mini": Config(channels=(8, 16, 16), blocks=(0, 1, 0), depth=1, heads=2),
 }
 

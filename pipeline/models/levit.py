@@ -62,7 +62,8 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
             dim_key=config.key,
             dim_value=2 * config.key,
             dropout=config.dropout,
-        )
+        ),
+        channels_last=True,
     )
     read_channels(backbone.whole, "conv_embedding.0", in_channels)
     return backbone

@@ -58,7 +58,8 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
             num_classes=n,
             expansion=config.expansion,
             depths=config.depth,
-        )
+        ),
+        channels_last=True,
     )
     read_channels(backbone.whole, "conv1.0", in_channels)
     return backbone

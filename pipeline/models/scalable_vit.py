@@ -56,5 +56,6 @@ def build(config: Config, in_channels: int, image_size: int) -> "Backbone":
             reduction_factor=config.reduction,
             ff_expansion_factor=config.mlp_ratio,
             dropout=config.dropout,
-        )
+        ),
+        channels_last=True,
     )
