@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    what: Literal["simulate", "engines", "dataset", "load", "score", "train"],
+    what: Literal["simulate", "engines", "dataset", "load", "score", "train", "fit"],
     /,
     *,
     quick: Annotated[
@@ -34,6 +34,7 @@ def bench(
         load: how fast images are read, and whether training waits for those simulated meanwhile.
         score: files a second against reading alone and the network alone.
         train: what the trainer adds to a bare PyTorch loop.
+        fit: smooth lenses fitted blind, by size, and where the time goes.
     """
     if what == "engines":
         from pipeline.benchmark.agreement import bench_engines

@@ -5,6 +5,8 @@ one empty step. Fits that are not settled are gathered into fewer batches betwee
 image does not hold up the others.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +43,8 @@ _SETTLED = 0.3
 _FAR = 5.0
 #: Gain in chi2 over no source at all below which there is none.
 _DETECTED = 50.0
+#: Waits for what is computed; jax gives it no types.
+_finished: Callable[[Array], Array] = jax.block_until_ready
 
 
 class _Finished(NamedTuple):
@@ -89,10 +93,12 @@ class BatchFitter:
         self._fine = Solver(self._fine_model, search.tolerance, config.robust)
         self._coarse = Solver(coarse_model, 3.0 * search.tolerance)
         self._starter = Starter(coarse_model)
-        self._start = mapped(self._start_one)
-        self._screen = mapped(self._screen_one)
-        self._round = mapped(self._round_one)
-        self._finish = mapped(self._finish_one)
+        #: Processor time spent in each stage, s.
+        self.spent = dict.fromkeys(("start", "coarse", "fine", "result"), 0.0)
+        self._start = self._timed("start", mapped(self._start_one))
+        self._screen = self._timed("coarse", mapped(self._screen_one))
+        self._round = self._timed("fine", mapped(self._round_one))
+        self._finish = self._timed("result", mapped(self._finish_one))
 
     def fit(
         self,
@@ -114,6 +120,15 @@ class BatchFitter:
             best = self._improved(seen, z, won, rows)
             self._try_more(best, seen, rough, haze, starts)
         return self._fits(best, prepared, len(images))
+
+    def _timed(self, stage: str, function: Callable[..., Array]) -> Callable[..., Array]:
+        def timed(*args: Array) -> Array:
+            before = time.process_time()
+            result = _finished(function(*args))
+            self.spent[stage] += time.process_time() - before
+            return result
+
+        return timed
 
     def _start_one(self, rough: Observed) -> jax.Array:
         weights = self._coarse.weigh(rough, rough.image, 0.0)

@@ -102,6 +102,11 @@ class Fitter:
                 advance(len(part))
         return Fits.joined(parts)
 
+    @property
+    def spent(self) -> dict[str, float]:
+        """Processor time spent in each stage so far, compilation included, s."""
+        return dict(self._batch().spent)
+
     def _batch(self) -> "BatchFitter":
         if self._compiled is None:
             from pipeline.fit._fitter import BatchFitter  # heavy: JAX
