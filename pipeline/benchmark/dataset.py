@@ -4,12 +4,11 @@ The time that writing adds is processor time of one process, beside that of draw
 exposing the same images. Writing alone is processor time, the kernel's included, of the same bytes
 into a file of ``np.memmap``, into HDF5 and into a dataset, taking turns, the best of several; none
 of them waits for the disk, and other work on the machine does not count. Memory is the largest of
-one process of ``deeplense simulate`` that lets one dataset of small images grow, simulated by the
-engine like any others, from size to size.
+a process that lets one dataset of small images grow, simulated by the engine like any others, from
+size to size.
 """
 
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -59,7 +58,7 @@ def run(*, quick: bool) -> Rows:
     notes = (
         "time added by writing: processor time of one process, images of the preset's own size",
         "write: processor time, the kernel's included; the same bytes, in turns, best; no fsync",
-        "memory: largest resident size of the command, images of 8 x 8 pixels, one worker",
+        "memory: largest resident size of the writing process, images of 8 x 8 pixels",
     )
     return Rows(tuple(rows), notes)
 
@@ -144,24 +143,16 @@ def write_hdf5(path: Path, images: NDArray[np.float32]) -> None:
 
 
 def _memory(folder: Path, sizes: tuple[int, ...]) -> list[Row]:
-    """Largest memory of the command that makes, or makes longer, a dataset."""
-    command = [sys.executable, "-m", "pipeline", "simulate", "demo", "--workers", "1"]
-    command += ["--out", str(folder / "many.zarr"), "--no-audit", "--json"]
-    for setting in ("n_pix=8", "supersample=1", "shard_size=2000"):
-        command += ["--set", setting]
+    """Largest memory of a process that makes, or makes longer, a dataset."""
+    command = [sys.executable, "-m", "pipeline.benchmark.write_once", str(folder / "many.zarr")]
     rows: list[Row] = []
     for n_images in sizes:
-        process = subprocess.Popen(
-            [*command, "--images", str(n_images)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        done = subprocess.run(
+            [*command, str(n_images)], capture_output=True, text=True, check=False
         )
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-        process.stderr.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise EngineError(f"simulating {n_images} images failed: {said.strip()[-500:]}")
-        megabytes = usage.ru_maxrss * 1024 / 1e6
+        if done.returncode:
+            raise EngineError(f"simulating {n_images} images failed: {done.stderr.strip()[-500:]}")
+        megabytes = float(done.stdout)
         first = rows[0].value if rows else math.nan
         against = rows[0].name if rows else ""
         rows.append(Row(f"memory, {n_images} images", megabytes, "MB", megabytes / first, against))
