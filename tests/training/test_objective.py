@@ -7,11 +7,13 @@ from numpy.testing import assert_allclose
 
 from pipeline.checkpoint.load import load_run
 from pipeline.checkpoint.network import build_network
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.dataset.loader import Batch
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS
+from pipeline.training.accelerator import Accelerator
 from pipeline.training.config import Auxiliary
+from pipeline.training.journal import read_rows
 from pipeline.training.objective import Readout, make_objective
 from pipeline.training.run import run_training
 from pipeline.training.state import read_state
@@ -104,3 +106,34 @@ def test_images_simulated_on_the_fly_teach_their_maps(tmp_path):
     assert state["readout"]["convolution.weight"].abs().sum() > 0
     spec = load_run(tmp_path / "run").spec
     assert spec.simulated_on_the_fly
+
+
+class Greedy(torch.nn.Module):
+    """Asks for more memory than any machine has."""
+
+    def forward(self, image):
+        return torch.empty(2**50) + self.weight
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+
+def test_memory_that_does_not_suffice_says_what_to_lower():
+    built = objective(None)
+    built.network.backbone.stages = Greedy()
+    accelerator = Accelerator("cpu", "32-true")
+    accelerator.setup(built, torch.optim.SGD(built.parameters(), lr=0.1))
+    with pytest.raises(TrainingError, match=r"batch of 8 images.*Lower batch_size.*accumulate"):
+        accelerator.step([batch()], clip=None)
+
+
+@pytest.mark.slow
+def test_compiled_network_learns_what_the_plain_one_learns(data, tmp_path):
+    losses = []
+    for compiled in (False, True):
+        config = tiny_training(epochs=1, compile=compiled, loggers=(), model=MODEL)
+        run_training(config, data, tmp_path / str(compiled), device="cpu")
+        losses.append(read_rows(tmp_path / str(compiled))[0]["train_loss"])
+        assert load_run(tmp_path / str(compiled)).spec.n_parameters > 0
+    assert_allclose(losses[1], losses[0], rtol=1e-4)
