@@ -204,7 +204,7 @@ def _member_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
 #: What numpy raises on damaged headers, which it parses as Python.
 _NPY_FAULTS = (
     OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, KeyError, IndexError,
-    RecursionError, tokenize.TokenError, struct.error,
+    RecursionError, MemoryError, SystemError, tokenize.TokenError, struct.error,
 )  # fmt: skip
 _ZIP_FAULTS = (
     *_NPY_FAULTS, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
