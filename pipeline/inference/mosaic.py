@@ -101,7 +101,13 @@ def _pixels(
     path: Path, catalogue: SkyCatalogue, bands: tuple[str, ...], options: ReadOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Pixel of every position, and its distance to the edge; -inf outside."""
+    from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
     from astropy.wcs import WCS, NoConvergence  # type: ignore[import-untyped]
+
+    unusable = (
+        ValueError, KeyError, AssertionError, TypeError, MemoryError, IndexError, VerifyError,
+        NoConvergence,
+    )  # fmt: skip
 
     mosaic = _open(path, bands, options)
     height, width = mosaic.shape
@@ -118,7 +124,7 @@ def _pixels(
                 x[near], y[near] = wcs.all_world2pix(
                     catalogue.ra[near], catalogue.dec[near], 0, quiet=True
                 )
-    except (ValueError, KeyError, AssertionError, TypeError, MemoryError, NoConvergence) as error:
+    except unusable as error:
         raise _reject(RejectReason.UNREADABLE, f"unusable WCS: {error}") from error
     edge = np.minimum(np.minimum(x + 0.5, width - 0.5 - x), np.minimum(y + 0.5, height - 0.5 - y))
     return x, y, np.where(edge > 0, edge, -np.inf)

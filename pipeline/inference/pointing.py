@@ -62,14 +62,18 @@ class Pointing:
         return _deproject(math.radians(a * dx + b * dy), math.radians(c * dx + d * dy), ra, dec)
 
     def _by_astropy(self, x: float, y: float) -> tuple[float, float] | None:
+        from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
         from astropy.wcs import WCS  # type: ignore[import-untyped]
 
+        unusable = (  # astropy's WcsError is a ValueError
+            ValueError, KeyError, AssertionError, TypeError, MemoryError, IndexError, VerifyError,
+        )  # fmt: skip
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
                 found = WCS(self._cards.header, naxis=2).all_pix2world(x, y, 0)
-        except (ValueError, KeyError, AssertionError, TypeError, MemoryError, IndexError):
-            return None  # an unusable WCS; astropy's WcsError is a ValueError
+        except unusable:
+            return None
         ra, dec = float(found[0]), float(found[1])
         return (ra % 360.0, dec) if math.isfinite(ra) and math.isfinite(dec) else None
 
