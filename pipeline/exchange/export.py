@@ -21,7 +21,7 @@ from pipeline.core.config import hint
 from pipeline.core.errors import ConfigError, DatasetError
 from pipeline.core.files import atomic_path, atomic_write, require_writable_parent
 from pipeline.core.logs import progress
-from pipeline.dataset.place import Url
+from pipeline.dataset.place import Url, locate
 from pipeline.dataset.splits import SPLITS
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.exchange.export_fits import survey_writer
@@ -29,6 +29,7 @@ from pipeline.exchange.export_hdf5 import write_hdf5
 from pipeline.exchange.origin import require_class_names
 
 Format = Literal["npy", "hdf5", "fits"]
+FORMATS = ("npy", "hdf5", "fits")
 FORMAT = "deeplense-export"
 FORMAT_VERSION = 1
 #: Says which dataset a folder holds, and whether it is complete.
@@ -94,7 +95,7 @@ def export_dataset(
     """
     start = time.monotonic()
     require_writable_parent(out)
-    dataset = open_dataset(data)
+    dataset = _open(data)
     require_class_names(dataset)
     index = _select(dataset, splits, classes)
     if pairs is not None and (kind != "npy" or pairs not in dataset.truth_info()):
@@ -116,6 +117,15 @@ def export_dataset(
         seconds=round(time.monotonic() - start, 3),
         dataset_sha256=dataset.sha256,
     )
+
+
+def _open(data: str | Path | Url) -> Dataset:
+    from pipeline.checkpoint.spec import SPEC_FILE
+
+    place = locate(data)
+    if isinstance(place, Path) and (place / SPEC_FILE).is_file():
+        raise ConfigError(f"{place}: a run folder; --format {'|'.join(FORMATS)} is for datasets")
+    return open_dataset(place)
 
 
 def _select(dataset: Dataset, splits: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:

@@ -261,6 +261,12 @@ def test_class_names_never_lead_out_of_the_folder(lenses: Dataset, tmp_path: Pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["evil.zarr"]
 
 
+def test_a_run_folder_is_no_dataset(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match="a run folder"):
+        export_dataset(tmp_path / "run", tmp_path / "out", "npy")
+
+
 def test_images_of_unknown_telescopes_have_no_error_map(tmp_path: Path) -> None:
     deeplense_folder(tmp_path / "model", 2)
     done = import_images(tmp_path / "model", tmp_path / "d.zarr", ImportConfig(pixel_scale=0.1))
