@@ -190,7 +190,7 @@ def fit_autolens(task: Task, search: str) -> float:
     # Its rows run downwards.
     image = al.Array2D.no_mask(task.image[::-1], pixel_scales=task.pixel_scale)
     noise = al.Array2D.no_mask(task.sigma[::-1], pixel_scales=task.pixel_scale)
-    psf = al.Kernel2D.from_gaussian(
+    psf = al.Convolver.from_gaussian(
         shape_native=(11, 11),
         pixel_scales=task.pixel_scale,
         sigma=task.fwhm / FWHM_PER_SIGMA,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.engines import _jax_setup
 from pipeline.fit._model import SmoothModel
-from pipeline.fit._prepare import Prepared, prepare
+from pipeline.fit._prepare import Prepared, prepare, round_light
 from pipeline.fit._solve import Observed, Solver, State, mapped
 from pipeline.fit._starts import Starter, start_offsets
 from pipeline.fit.config import FitConfig
@@ -114,7 +114,7 @@ class BatchFitter:
             rough = self._binned(seen)
             haze = self._haze(rough)
             rows = np.arange(self._size)
-            starts = np.asarray(self._start(rough))
+            starts = np.asarray(self._start(self._without_lens(rough)))
             offsets = start_offsets(self._coordinates.names, self._config.search.n_starts)
             z, won, _ = self._best_start(rough, haze, starts, offsets, rows)
             best = self._improved(seen, z, won, rows)
@@ -346,6 +346,14 @@ class BatchFitter:
         usable = blocks(seen.usable).min((3, 5)).reshape(image.shape)
         slope = blocks(seen.slope).mean((3, 5)).reshape(image.shape)
         return Observed(image * usable, usable, floor, slope)
+
+    def _without_lens(self, rough: Observed) -> Observed:
+        """Images less what is round about their middle, if the model has light of the lens."""
+        if not self._config.model.lens_light:
+            return rough
+        image = np.array(rough.image)
+        light = round_light(image, np.asarray(rough.usable) > 0)
+        return rough._replace(image=jnp.asarray((image - light) * rough.usable, self._dtype))
 
     def _haze(self, rough: Observed) -> jax.Array:
         peak = np.percentile(np.asarray(rough.image), 99.5, axis=(1, 2))

@@ -69,6 +69,36 @@ def prepare(
     )
 
 
+def round_light(images: NDArray[np.floating], usable: NDArray[np.bool_]) -> Floats:
+    """Lower quartile of the pixels at each distance from the middle: a galaxy, but not its arcs.
+
+    Parameters
+    ----------
+    images : array, shape (n, C, M)
+        Of M = side^2 pixels.
+    usable : bool array, shape (n, C, M)
+
+    Returns
+    -------
+    Floats, shape (n, C, M)
+        Never rising outwards; 0 where no pixel of a ring is usable.
+    """
+    side = round(images.shape[-1] ** 0.5)
+    axis = np.arange(side) - (side - 1) / 2.0
+    ring = np.rint(np.hypot(axis, axis[:, None])).astype(int).ravel()
+    light = np.zeros(images.shape)
+    for values, good, out in zip(
+        *(a.reshape(-1, side**2) for a in (images, usable, light)), strict=True
+    ):
+        level = np.inf
+        for k in range(ring.max() + 1):
+            here = ring == k
+            if (here & good).any():
+                level = min(level, float(np.quantile(values[here & good], 0.25)))
+            out[here] = level if np.isfinite(level) else 0.0
+    return light
+
+
 def _fault(
     good: NDArray[np.bool_], finite: NDArray[np.bool_], noisy: NDArray[np.bool_], needed: int
 ) -> str:
