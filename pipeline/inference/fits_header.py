@@ -47,6 +47,8 @@ class Cards:
 
     def __init__(self, header: Any) -> None:  # astropy's Header carries no types
         self._header = header
+        # most questions are about cards that are not there, which astropy answers slowly
+        self._keywords = frozenset(header.keys())
 
     @classmethod
     def parse(cls, block: bytes) -> "Cards":
@@ -61,12 +63,14 @@ class Cards:
         return self._header
 
     def __contains__(self, keyword: str) -> bool:
-        return keyword in self._header
+        return keyword in self._keywords
 
     def value(self, keyword: str) -> object:
         """Value as astropy reads it; None if absent, undefined or unreadable."""
         from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
 
+        if keyword not in self._keywords:
+            return None
         try:
             value: object = self._header.get(keyword)
         except (VerifyError, ValueError):
