@@ -84,7 +84,7 @@ def _starts(n_pix: int, n: int) -> list[Row]:
     four = base.with_changes(search=base.search.with_changes(n_starts=4))
     sie = merged_priors(FitConfig(model=LensModel(macro=MacroModel(profile="sie"))), base.priors)
     rows = []
-    for name, fit in (("four starts", four), ("SIE", sie)):
+    for name, fit in (("four starts", four), ("SIE, which does not describe them", sie)):
         total = _measured(config, images, fit)[3]
         row = Row(
             f"{n_pix} x {n_pix}, {name}: fit", total, "ms/image", total / first, "EPL, one start"

@@ -317,6 +317,8 @@ class BatchFitter:
         if chi2 > self._config.poor_chi2:
             limit = self._config.poor_chi2
             return Status.POOR, f"reduced chi2 is {chi2:.3g}, above {limit:g}"
+        if chi2 < 1.0 / self._config.poor_chi2:
+            return Status.POOR, f"reduced chi2 is {chi2:.3g}: the noise is less than assumed"
         far = int(np.argmax(np.abs(z)))
         if abs(z[far]) > _FAR:
             name = self._coordinates.names[far]

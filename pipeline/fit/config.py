@@ -88,7 +88,7 @@ class Search(StrictModel):
     n_starts: int = Field(default=1, ge=1)
     more_starts: int = Field(default=12, ge=0)
     coarse_iterations: int = Field(default=12, ge=1)
-    max_iterations: int = Field(default=40, ge=1)
+    max_iterations: int = Field(default=80, ge=1)
     tolerance: float = Field(default=0.02, gt=0)  # of -2 ln posterior: smaller gains end a fit
 
 
@@ -101,7 +101,9 @@ class FitConfig(StrictModel):
     supersample: int = Field(default=2, ge=1, le=8)
     precision: Literal["float32", "float64"] = "float32"
     robust: float | None = Field(default=None, gt=0)  # sigma beyond which pixels count less
-    poor_chi2: float = Field(default=1.25, gt=1)  # reduced chi2 above which a fit is poor
+    poor_chi2: float = Field(
+        default=1.25, gt=1
+    )  # reduced chi2 above which, or below 1/which, a fit is poor
 
     @model_validator(mode="after")
     def _known_priors(self) -> Self:

@@ -175,3 +175,11 @@ def test_noiseless_instruments_are_refused(lenses: Lenses) -> None:
 def test_no_images_give_no_fits(fitter: Fitter) -> None:
     found = fitter.fit(np.zeros((0, 1, N_PIX, N_PIX)))
     assert len(found) == 0 and found.values.shape[1] == len(found.names)
+
+
+def test_noise_that_was_overestimated_is_said(fitter: Fitter, lenses: Lenses) -> None:
+    noise = Noise.of(lenses.config.instruments)
+    found = fitter.fit(lenses.images[:2], Noise(4.0 * noise.floor, 4.0 * noise.slope))
+    assert found.chi2.max() < 0.3
+    assert found.status == (Status.POOR, Status.POOR)
+    assert all("the noise is less than assumed" in reason for reason in found.reason)
