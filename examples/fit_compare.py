@@ -2,7 +2,7 @@
 
 Smooth isothermal lenses with shear and one Sersic galaxy. Ours starts from the image alone.
 lenstronomy's ``FittingSequence`` runs a particle swarm within the priors and then a simplex;
-PyAutoLens runs its own search (``LBFGS``, or ``--autolens-search nautilus``). All three get the
+PyAutoLens runs its own search (``Nautilus``, or ``--autolens-search lbfgs``). All three get the
 same noise map, PSF and rays. chi2 is what each code itself reports for its best model::
 
     python examples/fit_compare.py --lenses 20 --out compare.json
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--codes", nargs="*", default=["lenstronomy", "autolens"])
     parser.add_argument("--particles", type=int, default=100)
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--autolens-search", choices=("nautilus", "lbfgs"), default="lbfgs")
+    parser.add_argument("--autolens-search", choices=("nautilus", "lbfgs"), default="nautilus")
     parser.add_argument("--out", type=Path, default=Path("compare.json"))
     args = parser.parse_args()
     config = load_dataset_config("contrast_hst", SIE)
@@ -190,18 +190,20 @@ def fit_autolens(task: Task, search: str) -> float:
     image = al.Array2D.no_mask(task.image[::-1], pixel_scales=task.pixel_scale)
     noise = al.Array2D.no_mask(task.sigma[::-1], pixel_scales=task.pixel_scale)
     psf = al.Convolver.from_gaussian(
-        shape_native=(11, 11),
-        pixel_scales=task.pixel_scale,
+        shape_native=(17, 17),
+        pixel_scales=task.pixel_scale / 2,
         sigma=task.fwhm / FWHM_PER_SIGMA,
         normalize=True,
+        convolve_over_sample_size=2,
     )
-    dataset = al.Imaging(data=image, noise_map=noise, psf=psf)
+    rays = {"over_sample_size_lp": 2, "convolve_over_sample_size_lp": 2}
+    dataset = al.Imaging(data=image, noise_map=noise, psf=psf, **rays)
     mask = al.Mask2D.circular(
         shape_native=(n_pix, n_pix),
         pixel_scales=task.pixel_scale,
         radius=0.5 * task.pixel_scale * n_pix,
     )
-    dataset = dataset.apply_mask(mask=mask).apply_over_sampling(over_sample_size_lp=2)
+    dataset = dataset.apply_mask(mask=mask)
     mass, bulge = af.Model(al.mp.Isothermal), af.Model(al.lp_linear.Sersic)
     mass.einstein_radius = af.UniformPrior(0.7, 1.4)
     bulge.effective_radius = af.UniformPrior(0.03, 0.6)
