@@ -10,6 +10,7 @@ same noise map, PSF and rays. chi2 is what each code itself reports for its best
 
 import argparse
 import json
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -184,7 +185,9 @@ def fit_autolens(task: Task, search: str) -> float:
     """Chi2 a pixel of PyAutoLens's own search."""
     import autofit as af
     import autolens as al
+    import jax
 
+    jax.config.update("jax_enable_x64", True)  # it asks for float64 without saying so to JAX
     n_pix = len(task.image)
     # Its rows run downwards.
     image = al.Array2D.no_mask(task.image[::-1], pixel_scales=task.pixel_scale)
@@ -213,8 +216,10 @@ def fit_autolens(task: Task, search: str) -> float:
     model = af.Collection(galaxies=af.Collection(lens=lens, source=source))
     analysis = al.AnalysisImaging(dataset=dataset, use_jax=True)
     kinds: dict[str, Any] = {"nautilus": af.Nautilus, "lbfgs": af.LBFGS}
-    # Without a name it writes no files and draws no pictures, which cost more than the search.
-    result = kinds[search]().fit(model=model, analysis=analysis)
+    # Without a name it keeps no samples; what it writes all the same must not lie about here.
+    with tempfile.TemporaryDirectory() as folder:
+        af.conf.instance.output_path = Path(folder)
+        result = kinds[search]().fit(model=model, analysis=analysis)
     best = result.max_log_likelihood_fit
     return float(best.chi_squared) / int(np.sum(~np.asarray(mask)))
 
