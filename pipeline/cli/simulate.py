@@ -53,7 +53,8 @@ def simulate(
         return _rebuild(rebuild, index, engine, out)
     if preset is None or out is None:
         raise ConfigError(
-            "a preset and --out are needed, e.g. deeplense simulate demo --out d.zarr"
+            "a preset and --out are needed, e.g. deeplense simulate demo --out d.zarr. "
+            "See: deeplense simulate --help"
         )
     from pipeline.workflow.steps import simulate as step
 
