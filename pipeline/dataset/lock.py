@@ -22,7 +22,15 @@ from typing import Any
 
 from pipeline.core.errors import DatasetError, OutputError, StorageError
 from pipeline.core.logs import get_logger
-from pipeline.dataset.place import Place, Url, filesystem, patiently, read_bytes, write_bytes
+from pipeline.dataset.place import (
+    Place,
+    Url,
+    faults,
+    filesystem,
+    patiently,
+    read_bytes,
+    write_bytes,
+)
 
 #: A lease that was not renewed for so long belongs to nobody.
 LEASE_SECONDS = 90.0
@@ -119,7 +127,7 @@ def _release(
     renewing.join(LEASE_SECONDS)
     _OWN.discard(owner["id"])
     fs = filesystem(lease)
-    with suppress(OSError):  # a server that is down: the lease ends by itself
+    with suppress(*faults()):  # a server that is down: the lease ends by itself
         fs.rm_file(lease.text)
 
 
