@@ -119,13 +119,13 @@ def measured(entry: Entry, n: int) -> dict[str, Any]:
     scenes = [draw_scene(looked_at.scenes, looked_at.seed, i, entry.class_name) for i in range(n)]
     if entry.disc:
         kept = [dataclasses.replace(scene, macro=smooth_twin(scene).macro) for scene in scenes]
-        return {"raw": summary(Measure(looked_at, RING)(kept).raw[:, 0])}
+        return {"raw": summary(Measure(looked_at, RING, coarse=True)(kept).raw[:, 0])}
     if entry.legacy:
         twelve = Measure(looked_at, TWELVE)(scenes)
         d = {"raw": twelve.raw, "prior": twelve.prior, "all": twelve.refit}
         d["ring"] = Measure(looked_at, RING)(scenes).refit
     else:
-        all_free = Measure(looked_at)(scenes)
+        all_free = Measure(looked_at, coarse=True)(scenes)
         d = {"raw": all_free.raw, "prior": all_free.prior, "refit": all_free.refit}
     found: dict[str, Any] = {k: summary(v[:, 0]) for k, v in d.items()}
     bounds = ceiling(("no", entry.class_name), d["prior"][:, 0])
@@ -137,7 +137,7 @@ def measured(entry: Entry, n: int) -> dict[str, Any]:
     if entry.leaky:
         leaky = survey(entry, "scenes.defects.mass_leak=true")
         few = [draw_scene(leaky.scenes, leaky.seed, i, entry.class_name) for i in range(n)]
-        found["leaky"] = summary(Measure(leaky, RING)(few).raw[:, 0])
+        found["leaky"] = summary(Measure(leaky, RING, coarse=True)(few).raw[:, 0])
     return found
 
 

@@ -48,11 +48,17 @@ class Measure:
     survey : Survey
     only : tuple of str, optional
         Nuisances that are not known (see ``nuisance_names``); all of them by default.
+    coarse : bool
+        Sum the shallow ones of many halos on a coarse grid (see ``JaxEngine``): two to
+        five times as fast for hundreds of them, and within 1 % of d'.
     """
 
-    def __init__(self, survey: Survey, only: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, survey: Survey, only: tuple[str, ...] | None = None, *, coarse: bool = False
+    ) -> None:
         self.survey = survey
         self._only = only
+        self._coarse = coarse
         self._widths = PriorWidths(survey.scenes)
 
     def __call__(self, scenes: Sequence[Scene], against: Sequence[str | None] = (None,)) -> DPrime:
@@ -122,9 +128,9 @@ class Measure:
 
     def _render(self, scenes: Sequence[Scene]) -> Floats:
         """Noiseless images in float64, whatever engine makes the dataset."""
-        from pipeline.engines import jax as engine
+        from pipeline.engines._jax import JaxEngine  # heavy
 
-        renderer = engine.build(engine.Config(precision="float64"))
+        renderer = JaxEngine("float64", coarse=self._coarse)
         return renderer.render(scenes, self.survey.grid, self.survey.instruments)
 
 

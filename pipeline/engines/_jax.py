@@ -56,14 +56,19 @@ class JaxEngine:
     precision : str
         ``float32`` or ``float64``, of the rays; parameters are always drawn in float64.
     batch_size : int
+    coarse : bool, optional
+        Sum shallow halos on a coarse grid where rays are dense; by default in float32 only.
     """
 
     name = "jax"
     batch = 500
 
-    def __init__(self, precision: str = "float32", batch_size: int = 16) -> None:
+    def __init__(
+        self, precision: str = "float32", batch_size: int = 16, *, coarse: bool | None = None
+    ) -> None:
         _jax_setup.configure()
         self._dtype = np.dtype(precision)
+        self._coarse = self._dtype == np.float32 if coarse is None else coarse
         self._batch_size = batch_size
         self._compiled: set[Renderer] = set()
 
@@ -123,7 +128,7 @@ class JaxEngine:
         """Positions of scenes of one signature and their images, the last batch padded."""
         check_instruments(grid, instruments)
         psfs = tuple(i.psf for i in instruments)
-        dense = grid if self._dtype == np.float32 else None  # float64 is never approximated
+        dense = grid if self._coarse else None
         groups: dict[Signature, list[int]] = {}
         for position, scene in enumerate(scenes):
             check_fields(scene, grid.half_width)

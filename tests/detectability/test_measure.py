@@ -56,6 +56,15 @@ def test_a_photon_limited_value_grows_as_the_root_of_the_exposure(config: Datase
     np.testing.assert_allclose(long.refit, 2.0 * short.refit, rtol=1e-6)
 
 
+def test_a_coarse_grid_for_shallow_halos_changes_no_value_by_one_per_cent() -> None:
+    dense = survey(load_dataset_config("physical_roman", ["n_pix=32"]))
+    scenes = [draw_scene(dense.scenes, dense.seed, i, "subhalo") for i in range(3)]
+    exact, coarse = Measure(dense)(scenes), Measure(dense, coarse=True)(scenes)
+    np.testing.assert_allclose(coarse.raw, exact.raw, rtol=1e-2)
+    np.testing.assert_allclose(coarse.prior, exact.prior, rtol=1e-2)
+    assert np.any(coarse.raw != exact.raw)  # there were shallow halos
+
+
 def test_two_substructures_are_compared_with_each_other(config: DatasetConfig) -> None:
     measure = Measure(survey(config))
     halos = [draw_scene(config.scenes, config.seed, i, "subhalo") for i in range(3)]
