@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.cores import wait_without_spinning
+
+wait_without_spinning()  # before any test loads a library with threads of its own
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError
 
 from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Result
 from pipeline.core import logs
+from pipeline.core.cores import wait_without_spinning
 from pipeline.core.errors import ConfigError, DeepLenseError
 from pipeline.core.plugins import use_plugins
 
@@ -255,6 +256,7 @@ def _run(tokens: list[str], debug: bool) -> int:
         sys.stdout.flush()
         return EXIT_DONE
     logs.configure(10 if debug else 20)
+    wait_without_spinning()
     with _results_only() as stream, _terminable():
         result = _call(function, bound)
         stream.write(result.as_json() if bound.arguments.get("json") else result.as_text())

@@ -6,12 +6,12 @@ finish, or how often they were killed.
 
 import functools
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.core.cores import usable_cores
 from pipeline.core.errors import DatasetIntegrityError
 from pipeline.core.logs import Advance, get_logger, progress
 from pipeline.core.provenance import package_versions
@@ -73,11 +73,6 @@ class SimulateSummary:
     estimate: Estimate | None
 
 
-def default_workers() -> int:
-    """One worker per core this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def simulate_dataset(
     config: DatasetConfig,
     out: str | Path | Url,
@@ -116,7 +111,7 @@ def simulate_dataset(
     out = locate(out)
     require_writable(out)
     start, existed = time.monotonic(), exists(out)
-    n_workers = workers or default_workers()
+    n_workers = workers or usable_cores()
     make = maker or functools.partial(make_shards, workers=n_workers)
     with write_store(out, simulation_spec(config)) as store:
         sealed_as = store.sealed_as()

@@ -7,7 +7,6 @@ numpy and JAX.
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
 from pipeline.engines._jax_blur import rays_to_pixels, sandwich
 from pipeline.engines._jax_pack import (
@@ -173,7 +173,7 @@ class JaxEngine:
             with jax.enable_x64(self._dtype == np.float64):
                 render(batches[render]()).block_until_ready()
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(first_call, new))
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from pipeline.core.cores import usable_cores
 from pipeline.core.errors import ScoringError
 from pipeline.inference.images import ReadOptions, Rejection, RejectReason
 from pipeline.inference.read_item import Outcome, read_item
@@ -37,10 +38,7 @@ _CODE = "from pipeline.inference.reader_process import main; main()"
 
 def default_workers() -> int:
     """Reader processes that leave a core to the network."""
-    return max(1, min(8, len(os.sched_getaffinity(0)) - 1 if _HAS_AFFINITY else 1))
-
-
-_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+    return max(1, min(8, usable_cores() - 1))
 
 
 @dataclass

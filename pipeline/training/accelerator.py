@@ -1,6 +1,5 @@
 """Device, precision and processes of training; the only file that imports Lightning Fabric."""
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -11,6 +10,7 @@ from lightning_fabric.strategies import DDPStrategy, Strategy  # type: ignore[at
 from torch import Tensor, nn
 
 from pipeline.checkpoint.load import resolve_device
+from pipeline.core.cores import usable_cores
 from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.dataset.loader import Batch
 from pipeline.training.objective import Objective
@@ -22,8 +22,7 @@ _CPU_MEMORY = "DefaultCPUAllocator"
 
 def use_available_cores(n_processes: int = 1) -> None:
     """Use no more torch threads than this process may run on (containers, schedulers)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = max(1, (allowed or 1) // n_processes)
+    share = max(1, usable_cores() // n_processes)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), share)))
 
 

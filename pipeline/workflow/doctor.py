@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.core.cores import usable_cores
 from pipeline.core.errors import DeepLenseError
 from pipeline.core.provenance import package_versions
 
@@ -77,10 +78,9 @@ def _packages() -> Check:
 def _devices() -> Check:
     import torch
 
-    cores = len(os.sched_getaffinity(0))
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     gpus = ", ".join(names) if names else "no GPU that torch can use"
-    return Check("devices", True, f"{cores} CPU cores; {gpus}")
+    return Check("devices", True, f"{usable_cores()} CPU cores; {gpus}")
 
 
 def _disk() -> Check:

@@ -4,11 +4,11 @@ Every step may be called again: what is complete is recognised, what was interru
 Heavy packages are imported by the step that needs them.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.core.cores import wait_without_spinning
 from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def train(
     devices : int
         Processes that share every batch.
     """
-    # Before torch loads OpenMP: threads that wait by spinning starve each other on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_without_spinning()
     from pipeline.training.config import load_training_config
     from pipeline.training.run import run_training
 
@@ -165,7 +164,7 @@ def compare(
     runs, out, data, preset, models, seeds, minutes, images, config, overrides, split, device
         As in :func:`pipeline.benchmark.compare.compare`.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_without_spinning()
     from pipeline.benchmark.compare import compare as compare_networks
 
     return compare_networks(
@@ -234,8 +233,7 @@ def score(
     gallery : Path, optional
         HTML page of thumbnails to write as well.
     """
-    # Before torch loads OpenMP: threads that wait by spinning starve the readers.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_without_spinning()
     from pipeline.inference.score import run_scoring
 
     summary = run_scoring(
