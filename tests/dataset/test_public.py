@@ -1,6 +1,8 @@
 """What ``dl.open_dataset`` gives a user: arrays, a table with units, and datasets of torch."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,18 +56,33 @@ def test_the_data_frame_says_the_same(data: Dataset) -> None:
     }
 
 
-@pytest.mark.parametrize("n_workers", [0, 2])
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # fork
-def test_torch_loads_every_image_once(data: Dataset, n_workers: int) -> None:
+def test_torch_loads_every_image_once(data: Dataset) -> None:
     split = data.torch("train", targets=("theta_E",))
     seen, labels = [], []
-    for image, label, target in DataLoader(split, batch_size=8, num_workers=n_workers):
+    for image, label, target in DataLoader(split, batch_size=8):
         assert image.shape[1:] == data.image_shape and target.shape == (len(image), 1)
         seen.append(image)
         labels.append(label)
     index = data.indices("train")
     np.testing.assert_array_equal(torch.cat(seen), data.images[index])
     np.testing.assert_array_equal(torch.cat(labels), data.labels[index])
+
+
+FORK = """
+import sys, torch
+from torch.utils.data import DataLoader
+import pipeline as dl
+data = dl.open_dataset(sys.argv[1])
+loader = DataLoader(data.torch("val"), 4, num_workers=2, multiprocessing_context="fork")
+images = torch.cat([image for image, _ in loader])
+assert (images.numpy() == data.images[data.indices("val")]).all()
+"""
+
+
+@pytest.mark.slow
+def test_torch_loads_with_forked_workers(data: Dataset) -> None:
+    """In a process of its own: one that has started JAX must not fork."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, str(data.path)], check=True)
 
 
 @pytest.mark.slow
