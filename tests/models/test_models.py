@@ -151,7 +151,7 @@ def test_a_model_learns_thirty_two_images_by_heart(kind):
             assert (model(batch)[:, :3].argmax(dim=1) == label).all()
             return
         head = torch.nn.Linear(model.n_features, 3)
-        optimiser = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=2e-3)
+        optimiser = torch.optim.Adam([*model.parameters(), *head.parameters()], lr=5e-4)
         for _ in range(300):
             loss = torch.nn.functional.cross_entropy(head(model.train()(batch)), label)
             optimiser.zero_grad()
