@@ -175,7 +175,9 @@ def _forget_damaged(store: ShardStore) -> tuple[int, ...]:
                 store.forget(shard)
             advance()
     if damaged:
-        _logger.warning("%s: making damaged shards again: %s", store.path, ", ".join(map(str, damaged)))
+        _logger.warning(
+            "%s: making damaged shards again: %s", store.path, ", ".join(map(str, damaged))
+        )
     return tuple(damaged)
 
 

@@ -46,7 +46,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",  # else Ray writes a token into the home folder, and asks for it
+        "RAY_AUTH_MODE": "disabled",  # else Ray writes a token into the home folder
         "OMP_NUM_THREADS": "1",
     }
 
