@@ -36,10 +36,10 @@ def compare(
     runs
         Run folders; those that differ by their seed alone make one row.
     """
-    from pipeline.workflow.steps import compare as step
+    from pipeline.benchmark.compare import compare as compare_networks
 
-    found = step(
-        runs, out, data=data, preset=preset, models=models, seeds=seeds, minutes=minutes,
+    found = compare_networks(
+        runs, out=out, data=data, preset=preset, models=models, seeds=seeds, minutes=minutes,
         images=images, config=config, overrides=set_, split=split, device=device,
     )  # fmt: skip
     from pipeline.benchmark.tables import table_for_people

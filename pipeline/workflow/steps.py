@@ -12,7 +12,6 @@ from pipeline.core.cores import wait_without_spinning
 from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.benchmark.compare import Comparison
     from pipeline.dataset.simulate import Maker, SimulateSummary
     from pipeline.inference.images import ReadOptions
     from pipeline.inference.score import ScoreSummary
@@ -140,47 +139,6 @@ def evaluate(run: Path, data: Path, *, split: str = "test", device: str = "auto"
     from pipeline.training.evaluate import evaluate_run
 
     return evaluate_run(run, data, split, device=device)
-
-
-def compare(
-    runs: Sequence[Path],
-    out: Path,
-    *,
-    data: Path | None = None,
-    preset: str | None = None,
-    models: Sequence[str] = (),
-    seeds: int = 1,
-    minutes: float | None = None,
-    images: int | None = None,
-    config: str | None = None,
-    overrides: Sequence[str] = (),
-    split: str = "test",
-    device: str = "auto",
-) -> "Comparison":
-    """Train or load networks and compare them on the same images.
-
-    Parameters
-    ----------
-    runs, out, data, preset, models, seeds, minutes, images, config, overrides, split, device
-        As in :func:`pipeline.benchmark.compare.compare`.
-    """
-    wait_without_spinning()
-    from pipeline.benchmark.compare import compare as compare_networks
-
-    return compare_networks(
-        runs,
-        out=out,
-        data=data,
-        preset=preset,
-        models=models,
-        seeds=seeds,
-        minutes=minutes,
-        images=images,
-        config=config,
-        overrides=overrides,
-        split=split,
-        device=device,
-    )
 
 
 def sample_images(data: Path, folder: Path) -> Path:
