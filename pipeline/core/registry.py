@@ -7,6 +7,7 @@ any of them.
 
 import ast
 import importlib
+import os
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -41,7 +42,10 @@ class Family:
         self.package = package
         self.needs = needs
         self.folder = package.rpartition(".")[2]
-        self._found: tuple[object, dict[str, Path | EntryPoint]] | None = None
+        # Kept until the variable that names plug-in folders changes: drawing a scene asks often.
+        self._variable: str | None = None
+        self._found: dict[str, Path | EntryPoint] = {}
+        self._loaded: dict[str, ModuleType] = {}
 
     def kinds(self) -> tuple[str, ...]:
         """Names of all kinds, sorted; imports none of them."""
@@ -66,6 +70,8 @@ class Family:
             If the file of a plug-in folder fails, or lacks what its family needs.
         """
         source = self._source(kind)
+        if kind in self._loaded:
+            return self._loaded[kind]
         if isinstance(source, EntryPoint):
             module = source.load()
             assert isinstance(module, ModuleType)
@@ -76,6 +82,7 @@ class Family:
         for name in self.needs:
             if not hasattr(module, name):
                 raise ConfigError(f"{self.name} {kind!r} ({module.__file__}) has no {name!r}")
+        self._loaded[kind] = module
         return module
 
     def is_plugin(self, kind: str) -> bool:
@@ -137,10 +144,11 @@ class Family:
 
     @property
     def _sources(self) -> dict[str, Path | EntryPoint]:
-        folders = plugin_folders()
-        if self._found is None or self._found[0] != folders:
-            self._found = folders, self._search(folders)
-        return self._found[1]
+        variable = os.environ.get(VARIABLE, "")
+        if variable != self._variable:
+            self._found, self._loaded = self._search(plugin_folders()), {}
+            self._variable = variable
+        return self._found
 
     def _search(self, folders: tuple[Path, ...]) -> dict[str, Path | EntryPoint]:
         spec = find_spec(self.package)
