@@ -141,7 +141,7 @@ def _own_loop(config: TrainingConfig, source: _Held, side: int, folder: Path) ->
     position = Position()
 
     def loop() -> None:
-        clock = Clock(0.0, config.epochs * source.n_steps, None, time.monotonic())
+        clock = Clock.of(parts, position)
         run_epoch(parts, position, clock, _save_nothing, save_every=1e9)
         position.epoch, position.epoch_step = position.epoch + 1, 0
 

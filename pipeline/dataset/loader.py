@@ -26,6 +26,7 @@ from pipeline.dataset.order import BatchOrder
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.dataset.reading import image_shards
 from pipeline.dataset.shards import ShardCache
+from pipeline.dataset.signal import SIGNAL, SignalSource
 from pipeline.dataset.store import Dataset
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Batch:
     """What a model is shown: tensors, images prepared for the network.
 
     ``extra`` holds maps that the simulation knows, by name, each (B, C, H, W) float32: see
-    ``online``.
+    ``online`` and ``signal``.
     """
 
     image: torch.Tensor  # (B, C, H, W) float32
@@ -104,6 +105,8 @@ class BatchSource:
         Largest shift along each axis, pixels.
     redraw_noise : bool
         Expose the noise-free images anew in every epoch, instead of reading the stored ones.
+    signal : bool
+        Carry the map of ``signal`` beside the images.
     drop_last : bool
         Leave out a last batch that is not full.
     window_bytes : int
@@ -128,6 +131,7 @@ class BatchSource:
     flip: bool = True
     max_shift: int = 0
     redraw_noise: bool = False
+    signal: bool = False
     drop_last: bool = False
     window_bytes: int = WINDOW_BYTES
     rank: int = 0
@@ -209,8 +213,10 @@ class BatchSource:
             images = noise.apply(images, index)
         if self._planes is not None:
             images = np.concatenate([images, self._planes.gather(index)], axis=1)
+        extra = {SIGNAL: self._signal.gather(index)} if self._signal is not None else {}
         if self.augment:
             images = augmentation.apply(images, index)
+            extra = {name: augmentation.apply(m, index) for name, m in extra.items()}
         if self.preprocess is not None:
             self.preprocess.apply(images, out=out)
         elif not is_raw:
@@ -221,7 +227,8 @@ class BatchSource:
             torch.from_numpy(index),
         )
         label, target, numbers = (t.pin_memory() for t in rest) if pin else rest
-        return Batch(tensor, label, target, numbers)
+        maps = {name: torch.from_numpy(m) for name, m in extra.items()}
+        return Batch(tensor, label, target, numbers, maps)
 
     @cached_property
     def _planes(self) -> PlaneSource | None:
@@ -229,6 +236,12 @@ class BatchSource:
         if self.preprocess is None or self.preprocess.smooth_fit is None:
             return None
         return PlaneSource(self.dataset, self.preprocess.smooth_fit)
+
+    @cached_property
+    def _signal(self) -> SignalSource | None:
+        if not self.signal:
+            return None
+        return SignalSource(self.dataset, self.preprocess.smooth_fit if self.preprocess else None)
 
     @cached_property
     def images(self) -> ShardCache:

@@ -108,6 +108,9 @@ class TrainingConfig(StrictModel):
         Wall time after which training ends, its schedule complete. Progress is then the larger of
         the step fraction and the time fraction, so such a run depends on the machine's speed;
         without it a run on a CPU is bit-for-bit reproducible.
+    max_core_minutes : float, optional
+        The same, of processor time of the training process: all its threads together, and not the
+        processes that simulate on the fly. On a busy machine this is what a run costs.
     ema : float, optional
         Decay per step of an exponential moving average of the weights, which is then what is
         validated and kept.
@@ -134,6 +137,7 @@ class TrainingConfig(StrictModel):
     batch_size: int = Field(64, gt=1)
     accumulate: int = Field(1, gt=0)
     max_minutes: float | None = Field(None, gt=0)
+    max_core_minutes: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
     patience: int | None = Field(None, gt=0)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

@@ -17,7 +17,7 @@ Row = dict[str, float | int | None]
 
 CSV_FILE = "metrics.csv"
 #: Row entries that place it and are no curve of their own.
-COORDINATES = ("epoch", "step", "seconds")
+COORDINATES = ("epoch", "step", "seconds", "core_seconds")
 
 
 def read_rows(run: Path) -> list[Row]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import batched
+from typing import Self
 
 import numpy as np
 import torch
@@ -71,24 +72,57 @@ class Parts:
 
 @dataclass
 class Clock:
-    """Training time over all sessions, and how far the run is."""
+    """Training time over all sessions, and how far the run is.
 
-    before: float
+    ``wall_offset`` and ``core_offset`` turn the readings of this process's clocks into that time.
+    """
+
     n_steps: int
     max_seconds: float | None
-    started: float
+    max_core_seconds: float | None
+    wall_offset: float
+    core_offset: float
+
+    @classmethod
+    def of(cls, parts: Parts, position: Position) -> Self:
+        """Clock of a run that goes on at ``position``."""
+        config = parts.config
+        wall, core = config.max_minutes, config.max_core_minutes
+        return cls(
+            n_steps=config.epochs * -(-parts.train.n_steps // config.accumulate),
+            max_seconds=None if wall is None else 60.0 * wall,
+            max_core_seconds=None if core is None else 60.0 * core,
+            wall_offset=position.elapsed - time.monotonic(),
+            core_offset=position.core_elapsed - time.process_time(),
+        )
 
     @property
     def elapsed(self) -> float:
         """Seconds of training, this session and those before."""
-        return self.before + time.monotonic() - self.started
+        return self.wall_offset + time.monotonic()
+
+    @property
+    def core_elapsed(self) -> float:
+        """Seconds of processor time, all threads of this process, in all sessions."""
+        return self.core_offset + time.process_time()
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether time may end the run."""
+        return self.max_seconds is not None or self.max_core_seconds is not None
 
     def progress(self, step: int) -> float:
         """Larger of the step fraction and, under a time budget, the time fraction."""
-        by_step = step / self.n_steps
-        if self.max_seconds is None:
-            return by_step
-        return max(by_step, self.elapsed / self.max_seconds)
+        fraction = step / self.n_steps
+        if self.max_seconds is not None:
+            fraction = max(fraction, self.elapsed / self.max_seconds)
+        if self.max_core_seconds is not None:
+            fraction = max(fraction, self.core_elapsed / self.max_core_seconds)
+        return fraction
+
+    def stamp(self, position: Position) -> None:
+        """Write the time so far into a position."""
+        position.elapsed, position.core_elapsed = self.elapsed, self.core_elapsed
 
 
 def train(
@@ -118,13 +152,7 @@ def train(
     TrainingError
         If the loss, or an answer on the validation split, is no longer finite.
     """
-    minutes = parts.config.max_minutes
-    clock = Clock(
-        before=position.elapsed,
-        n_steps=parts.config.epochs * -(-parts.train.n_steps // parts.config.accumulate),
-        max_seconds=None if minutes is None else 60.0 * minutes,
-        started=time.monotonic(),
-    )
+    clock = Clock.of(parts, position)
     with torch.random.fork_rng(devices=parts.accelerator.cuda_devices):
         while not position.finished:
             if parts.network.backbone.is_fitted:
@@ -136,7 +164,7 @@ def train(
                 position.epoch, position.epoch_step = position.epoch + 1, 0
                 position.loss_sum, position.loss_steps = 0.0, 0
                 position.finished = _reason_to_stop(parts, position, clock)
-                position.elapsed = clock.elapsed
+                clock.stamp(position)
                 save(position)
             position.move_to(parts.accelerator.agree(asdict(position)))
 
@@ -166,7 +194,7 @@ def run_epoch(
         is_first = parts.accelerator.is_first
         for batches in batched(_batches(parts.train, position), parts.config.accumulate):
             fraction = clock.progress(position.step)
-            if clock.max_seconds is not None:
+            if clock.has_budget:
                 fraction = parts.accelerator.agree(fraction)
             if fraction >= 1.0:
                 break
@@ -177,7 +205,7 @@ def run_epoch(
             advance(n_own * parts.accelerator.group.size)
             if is_first and time.monotonic() - saved > save_every:
                 watch.check()
-                position.elapsed = clock.elapsed
+                clock.stamp(position)
                 save(position)
                 saved = time.monotonic()
     watch.check()
@@ -253,7 +281,7 @@ def _evaluate(
     keep: Keep,
 ) -> None:
     """Judge the network on the validation split, write a row, keep it if it is the best."""
-    trained = clock.elapsed
+    trained, core = clock.elapsed, clock.core_elapsed
     found = split_outputs(parts.judged, parts.val, parts.accelerator.device)
     if not np.isfinite(found.outputs.values).all():
         raise TrainingError(
@@ -274,6 +302,7 @@ def _evaluate(
         "epoch": position.epoch + 1,
         "step": position.step,
         "seconds": round(trained, 3),
+        "core_seconds": round(core, 3),
         "learning_rate": parts.learner.optimiser.param_groups[0]["lr"],
         "train_loss": position.loss_sum / n_steps if n_steps else None,
         **{f"val_{name}": number for name, number in metrics.items()},
@@ -303,7 +332,13 @@ def _reason_to_stop(parts: Parts, position: Position, clock: Clock) -> str:
     if position.epoch >= config.epochs:
         return f"all {config.epochs} epochs done"
     if clock.progress(position.step) >= 1.0:
-        return f"the time budget of {config.max_minutes:g} minutes is used up"
+        return f"the time budget of {_budget(config)} is used up"
     if config.patience is not None and position.stale >= config.patience:
         return f"no better {parts.task.monitor} for {config.patience} epochs"
     return ""
+
+
+def _budget(config: TrainingConfig) -> str:
+    wall, core = config.max_minutes, config.max_core_minutes
+    named = [] if wall is None else [f"{wall:g} minutes"]
+    return " or ".join(named + ([] if core is None else [f"{core:g} minutes of one core"]))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from pipeline.dataset.loader import Batches
 from pipeline.dataset.online import OnlineData
 from pipeline.dataset.open import open_data
 from pipeline.dataset.preprocess import Preprocess, first_planes, fit_preprocess
+from pipeline.dataset.signal import SIGNAL
 from pipeline.dataset.store import Dataset
+from pipeline.dataset.stream import Map
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS, Floats, TargetTransform, fit_target
 from pipeline.training.accelerator import Accelerator, use_available_cores
@@ -355,21 +357,20 @@ class Session:
 
     def _special(self, is_train: bool) -> dict[str, Any]:
         """What only one of the two kinds of data can do: new noise, or maps beside the images."""
-        if isinstance(self.dataset, Dataset) and self.config.augment.redraw_noise and is_train:
-            if not self.config.augment.enabled:
-                raise ConfigError("augment.redraw_noise is set, but augment.enabled is false")
-            return {"redraw_noise": True} | self._maps()
-        return self._maps()
-
-    def _maps(self) -> dict[str, Any]:
-        if self.config.auxiliary is None:
-            return {}
-        if not isinstance(self.dataset, OnlineData):
+        augment, auxiliary = self.config.augment, self.config.auxiliary
+        maps = () if auxiliary is None else auxiliary.maps
+        is_online = isinstance(self.dataset, OnlineData)
+        if not set(maps) <= set(get_args(Map) if is_online else (SIGNAL,)):
             raise ConfigError(
-                f"{self.dataset.path}: auxiliary.maps need images simulated on the fly (a preset "
-                "as --data): a stored dataset does not hold them"
+                f"{self.dataset.path}: found auxiliary.maps {', '.join(maps)}; images simulated on "
+                f"the fly have {', '.join(get_args(Map))}, a stored dataset with fits has {SIGNAL}"
             )
-        return {"maps": self.config.auxiliary.maps}
+        if is_online:
+            return {"maps": maps} if maps else {}
+        if augment.redraw_noise and is_train and not augment.enabled:
+            raise ConfigError("augment.redraw_noise is set, but augment.enabled is false")
+        is_redrawn, has_signal = augment.redraw_noise and is_train, bool(maps) and is_train
+        return {"redraw_noise": is_redrawn, "signal": has_signal}
 
 
 def _reference_images(dataset: Data, preprocess: Preprocess) -> torch.Tensor:

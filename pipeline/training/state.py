@@ -30,15 +30,17 @@ class Position:
     """Where a run stands.
 
     ``step`` counts optimiser steps of the run, ``epoch_step`` those of the current epoch;
-    ``elapsed`` is training time in seconds over all sessions; ``best`` is the monitored metric of
-    the kept weights, ``stale`` the evaluations since then; ``loss_sum`` over ``loss_steps`` of the
-    current epoch; ``metric`` names ``best``; ``finished`` says why training ended, if it did.
+    ``elapsed`` is training time in seconds over all sessions, ``core_elapsed`` processor time;
+    ``best`` is the monitored metric of the kept weights, ``stale`` the evaluations since then;
+    ``loss_sum`` over ``loss_steps`` of the current epoch; ``metric`` names ``best``; ``finished``
+    says why training ended, if it did.
     """
 
     epoch: int = 0
     epoch_step: int = 0
     step: int = 0
     elapsed: float = 0.0
+    core_elapsed: float = 0.0
     best: float | None = None
     best_epoch: int = 0
     stale: int = 0

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pipeline.core.config import dump, validate
-from pipeline.core.errors import DatasetError, DatasetMismatchError
+from pipeline.core.errors import ConfigError, DatasetError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.preprocess import Preprocess, PreprocessConfig, fit_preprocess
+from pipeline.dataset.signal import SIGNAL
 from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.fit.store import FOLDER
@@ -26,6 +27,7 @@ SMALL = [
     "scenes.macro.slope=2.0",
     "scenes.source.magnitude=20.0",
     "splits={train: 0.5, val: 0.25, test: 0.25}",
+    "keep=[noiseless]",
 ]
 WANTED = PreprocessConfig(smooth_fit=("residual", "model", "chi2"))
 
@@ -126,3 +128,26 @@ def test_fits_of_other_images_are_refused(dataset: Dataset, tmp_path: Path) -> N
     shutil.copytree(Path(dataset.path) / FOLDER, path / FOLDER)
     with pytest.raises(DatasetMismatchError, match="fits of other images"):
         fit_preprocess(open_dataset(path), WANTED)
+
+
+def test_signal_is_the_residual_without_its_noise_and_turns_with_it(
+    dataset: Dataset, preprocess: Preprocess
+) -> None:
+    source = BatchSource(
+        dataset, "train", preprocess, batch_size=8, seed=3, augment=True, signal=True
+    )
+    (batch,) = source.epoch(0)
+    residual = batch.image.numpy()[:, 1] * preprocess.scale[1] + preprocess.offset[1]
+    signal = np.sinh(batch.extra[SIGNAL].numpy()[:, 0])
+    noise = np.sinh(residual) * preprocess.softening - signal
+    assert np.abs(noise.std(axis=(1, 2)) - 1.0).max() < 0.1
+    size = np.sqrt((signal**2).mean(axis=(1, 2)))
+    smooth = batch.label.numpy() == 0
+    assert size[smooth].max() < 0.2 < size[~smooth].max()
+
+
+def test_signal_without_a_fit_is_refused(dataset: Dataset) -> None:
+    plain = fit_preprocess(dataset, PreprocessConfig())
+    source = BatchSource(dataset, "train", plain, batch_size=8, seed=3, signal=True)
+    with pytest.raises(ConfigError, match=r"needs preprocess\.smooth_fit"):
+        next(source.epoch(0))

@@ -89,7 +89,7 @@ def test_model_without_a_features_map_is_refused():
 
 def test_stored_images_have_no_maps_and_the_refusal_says_what_has(data, tmp_path):
     config = tiny_training(auxiliary={"maps": ("difference",)})
-    with pytest.raises(ConfigError, match="simulated on the fly"):
+    with pytest.raises(ConfigError, match="images simulated on the fly have"):
         run_training(config, data, tmp_path / "run", device="cpu")
 
 

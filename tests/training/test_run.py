@@ -59,9 +59,9 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert rows(first) == rows(second)
 
 
-def rows(run: Path) -> list[dict[str, float]]:
+def rows(run: Path, *times: str) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if "seconds" not in k or k in times} for line in lines]
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -233,6 +233,16 @@ def test_time_budget_ends_the_run_with_a_checkpoint(data, tmp_path):
     assert "time budget of 0.02 minutes" in summary.stopped
     assert summary.seconds < 10.0
     assert load_run(tmp_path / "run").spec.metrics["macro_auc"] == summary.best_metric
+
+
+def test_budget_of_processor_time_ends_the_run_and_its_cosine(data, tmp_path):
+    config = tiny_training(epochs=10_000, max_core_minutes=0.02)
+    summary = run_training(config, data, tmp_path / "run", device="cpu")
+    assert "time budget of 0.02 minutes of one core" in summary.stopped
+    last = rows(tmp_path / "run", "core_seconds")[-1]
+    assert last["core_seconds"] >= 1.2
+    peak = config.optimiser.learning_rate
+    assert last["learning_rate"] < 0.2 * peak
 
 
 def test_patience_ends_a_run_that_gets_no_better(data, tmp_path):

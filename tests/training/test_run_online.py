@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.checkpoint.spec import read_spec
-from pipeline.core.errors import CheckpointError, ConfigError
+from pipeline.core.errors import CheckpointError
 from pipeline.dataset import online
 from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
@@ -56,9 +56,3 @@ def test_the_checkpoint_says_how_its_images_came_to_be(preset, data, tmp_path) -
     assert not evaluate_run(run, data, device="cpu").same_dataset
     with pytest.raises(CheckpointError, match="another dataset"):
         run_training(config, data, run, device="cpu")
-
-
-def test_maps_of_a_stored_dataset_are_refused(data, tmp_path) -> None:
-    config = tiny_training(auxiliary={"maps": ("kappa",)})
-    with pytest.raises(ConfigError, match=r"auxiliary\.maps need images simulated on the fly"):
-        run_training(config, data, tmp_path / "run", device="cpu")
