@@ -19,6 +19,9 @@ def evaluate(
     *,
     data: Annotated[Path, Parameter(help="Dataset with the split to measure on.")],
     split: Annotated[str, Parameter(help="test, val or train.")] = "test",
+    floor: Annotated[
+        int, Parameter(help="Lenses to measure the axion mass's information floor from.")
+    ] = 0,
     device: Device = "auto",
     json: Json = False,
 ) -> Result:
@@ -31,7 +34,7 @@ def evaluate(
     """
     from pipeline.workflow.steps import evaluate as step
 
-    found = step(run, data, split=split, device=device)
+    found = step(run, data, split=split, device=device, floor_lenses=floor)
     rows = []
     for name, value in found.metrics.items():
         low, high = found.intervals.get(name, (None, None))
@@ -44,6 +47,12 @@ def evaluate(
     if found.by_detectability:
         parts.append("Against the smooth class, by how much substructure stands out (d'):")
         parts.append(table(_BINS, [_bin_row(line) for line in found.by_detectability]))
+    if found.mass_floor is not None:
+        least = found.mass_floor
+        parts.append(
+            f"No method measures the axion mass with a mean absolute error below {least.mae:.3f} "
+            f"+- {least.error:.3f} dex (information floor of {least.n} lenses)."
+        )
     for target in found.targets:
         parts.append(f"{target.name}, by true value ({target.function} of {target.unit}):")
         parts.append(table(_VALUES, [_value_row(line) for line in target.bins]))

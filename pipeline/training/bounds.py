@@ -1,4 +1,4 @@
-"""What to hold a classifier against: the dataset's ceiling, and what plain statistics reach."""
+"""What to hold a network against: ceiling, plain statistics, information floor of a mass."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,6 +37,43 @@ class DetectabilityBin:
     auc_interval: Interval
     ceiling: float
     recall: float
+
+
+@dataclass(frozen=True)
+class MassFloor:
+    """Least mean absolute error, dex, with which any method can measure the axion mass.
+
+    ``error`` is its standard error; from ``n`` vortices, their masses evenly over the prior.
+    """
+
+    class_name: str
+    n: int
+    mae: float
+    error: float
+
+
+def mass_floor(dataset: Dataset, n: int) -> MassFloor:
+    """Measure the information floor of a dataset's own lenses and telescope.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset was not simulated, or has no vortices.
+    PhysicsError
+        If the axion mass is fixed, or the telescope has no noise.
+    """
+    from pipeline.detectability.floor import information_floor
+    from pipeline.detectability.measure import Survey
+    from pipeline.physics.substructure import vortex
+
+    config = dataset.require_simulation("an information floor")
+    classes = config.scenes.classes
+    names = [k for k, v in classes.items() if isinstance(v.substructure, vortex.Config)]
+    if not names:
+        raise DatasetError(f"{dataset.path}: no class of vortices, whose axion mass has a floor")
+    survey = Survey(config.scenes, config.seed, config.grid, config.instruments)
+    found = information_floor(survey, names[0], n)
+    return MassFloor(names[0], n, found.mae, found.error)
 
 
 def class_ceilings(dataset: Dataset, split: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pipeline.checkpoint.card import model_card, read_dataset_description
 from pipeline.checkpoint.load import Run, load_run
 from pipeline.checkpoint.spec import CARD_FILE, EVALUATION_FILE
 from pipeline.core.config import hint
-from pipeline.core.errors import DatasetMismatchError
+from pipeline.core.errors import ConfigError, DatasetMismatchError
 from pipeline.core.files import atomic_write
 from pipeline.core.logs import get_logger
 from pipeline.dataset.loader import BatchSource
@@ -23,9 +23,11 @@ from pipeline.statistics.intervals import classification_intervals
 from pipeline.tasks.base import Answer, Floats, Outputs
 from pipeline.training.bounds import (
     DetectabilityBin,
+    MassFloor,
     by_detectability,
     class_ceilings,
     class_floors,
+    mass_floor,
 )
 from pipeline.training.journal import Row, read_rows
 from pipeline.training.outputs import SplitOutputs, split_outputs
@@ -70,6 +72,7 @@ class Evaluation:
         and for ``macro_auc``; empty where unknown.
     by_detectability : tuple of DetectabilityBin
     targets : one report per target of a regression
+    mass_floor : MassFloor, or None where it was not asked for
     novelty_above_95 : float
         Fraction of the split that the run calls more novel than 95 % of the validation images;
         0.05 is expected of data like the training data.
@@ -93,6 +96,7 @@ class Evaluation:
     floor: dict[str, float]
     by_detectability: tuple[DetectabilityBin, ...]
     targets: tuple[TargetReport, ...]
+    mass_floor: MassFloor | None
     novelty_above_95: float
     curves: tuple[Row, ...]
 
@@ -135,6 +139,7 @@ class Evaluation:
         found |= {"by_detectability": bins} if bins else {}
         if self.targets:
             found["targets"] = [_without_points(asdict(report)) for report in self.targets]
+        found |= {"mass_floor": asdict(self.mass_floor)} if self.mass_floor else {}
         content: dict[str, Any] = _plain(found)
         return content
 
@@ -146,7 +151,12 @@ class Evaluation:
 
 
 def evaluate_run(
-    run: Path | str, data: Path | str, split: str = "test", *, device: str = "auto"
+    run: Path | str,
+    data: Path | str,
+    split: str = "test",
+    *,
+    device: str = "auto",
+    floor_lenses: int = 0,
 ) -> Evaluation:
     """Evaluate a run folder on a dataset; write ``evaluation.json`` and renew the model card.
 
@@ -159,19 +169,27 @@ def evaluate_run(
         ``test``, ``val`` or ``train``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    floor_lenses : int
+        Vortices from which the information floor of the axion mass is measured, about half a
+        second each; none by default.
 
     Raises
     ------
     CheckpointError
         If the run cannot be loaded.
+    ConfigError
+        If a floor is asked for, but the run estimates no axion mass.
     DatasetMismatchError
         If the dataset does not fit the checkpoint, or lacks its target.
     """
     loaded = load_run(run, device=device)
     dataset = open_dataset(data)
     require_fitting(loaded, dataset)
+    if floor_lenses and "axion_mass" not in {target.name for target in loaded.spec.targets}:
+        raise ConfigError(f"{run}: --floor is that of axion_mass, which this run does not estimate")
     found = run_outputs(loaded, dataset, split)
-    evaluation = _evaluate(loaded, dataset, split, found)
+    floor = mass_floor(dataset, floor_lenses) if floor_lenses else None
+    evaluation = _evaluate(loaded, dataset, split, found, floor)
     content = evaluation.to_json()
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write(loaded.path / EVALUATION_FILE, text + "\n")
@@ -222,7 +240,9 @@ def require_fitting(run: Run, dataset: Dataset) -> None:
         )
 
 
-def _evaluate(run: Run, dataset: Dataset, split: str, found: SplitOutputs) -> Evaluation:
+def _evaluate(
+    run: Run, dataset: Dataset, split: str, found: SplitOutputs, floor: MassFloor | None
+) -> Evaluation:
     outputs = found.outputs
     answer = run.task.answer(outputs.values, run.spec.calibration)
     metrics: dict[str, float] = {}
@@ -257,6 +277,7 @@ def _evaluate(run: Run, dataset: Dataset, split: str, found: SplitOutputs) -> Ev
         if probability is None
         else by_detectability(dataset, outputs.index, probability),
         targets=targets,
+        mass_floor=floor,
         novelty_above_95=float(np.mean(run.novelty.quantile(found.description) >= 0.95)),
         curves=tuple(read_rows(run.path)),
     )

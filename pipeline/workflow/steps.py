@@ -126,7 +126,9 @@ def train(
     return run_training(resolved, data, out, device, devices=devices)
 
 
-def evaluate(run: Path, data: Path, *, split: str = "test", device: str = "auto") -> "Evaluation":
+def evaluate(
+    run: Path, data: Path, *, split: str = "test", device: str = "auto", floor_lenses: int = 0
+) -> "Evaluation":
     """Measure a network on one split of a dataset and keep the result in its run folder.
 
     Parameters
@@ -135,10 +137,12 @@ def evaluate(run: Path, data: Path, *, split: str = "test", device: str = "auto"
     split : str
         ``test``, ``val`` or ``train``.
     device : str
+    floor_lenses : int
+        Vortices from which the information floor of the axion mass is measured.
     """
     from pipeline.training.evaluate import evaluate_run
 
-    return evaluate_run(run, data, split, device=device)
+    return evaluate_run(run, data, split, device=device, floor_lenses=floor_lenses)
 
 
 def sample_images(data: Path, folder: Path) -> Path:

@@ -118,6 +118,20 @@ def test_regression_is_judged_by_value_and_beside_knowing_nothing(data, tmp_path
     assert "mae_dex" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
+def test_the_floor_of_the_axion_mass_stands_beside_the_error(data, tmp_path):
+    run_training(tiny_training(task="regression", epochs=1), data, tmp_path / "run", device="cpu")
+    found = evaluate_run(tmp_path / "run", data, device="cpu", floor_lenses=4)
+    assert found.mass_floor.class_name == "vortex" and found.mass_floor.n == 4
+    assert 0.0 < found.mass_floor.mae < found.metrics["mae_constant_dex"]
+    assert found.summary()["mass_floor"] == found.to_json()["mass_floor"]
+
+
+def test_a_floor_is_refused_where_no_axion_mass_is_estimated(trained, data):
+    with pytest.raises(ConfigError, match="--floor is that of axion_mass"):
+        evaluate_run(trained, data, device="cpu", floor_lenses=4)
+
+
 def test_dataset_without_the_target_is_refused_by_name(data, tmp_path):
     with pytest.raises(
         ConfigError, match=r"no truth column 'axion_mas'.*did you mean 'axion_mass'"
