@@ -1,4 +1,4 @@
-"""Rerun the contest of docs/contest.md: networks with and without what a smooth fit leaves.
+"""Rerun the contest of docs/fitting.md: networks with and without what a smooth fit leaves.
 
 Simulates, fits blind, trains with and without the residual, judges both on the test images, and
 writes ``contest.json`` (figures, processor time of every stage, curves) and ``contest.png``::
