@@ -137,6 +137,13 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense score runs/first a.fits b.fits --out scores.csv --strict",
     ),
     Command(
+        "explain",
+        "pipeline.cli.explain:explain",
+        "Show which pixels an answer rests on, and how often they are the substructure's.",
+        "deeplense explain runs/first --data data.zarr --out explained.html\n"
+        "deeplense explain runs/first --data data.zarr --method occlusion --method gradient",
+    ),
+    Command(
         "report",
         "pipeline.cli.report:report",
         "Write one self-contained HTML file about a run or a table of scores.",

@@ -61,6 +61,10 @@ class ScoringError(DeepLenseError):
     """A scoring run as a whole cannot be done (a single bad image is a row, not an error)."""
 
 
+class ExplanationError(DeepLenseError):
+    """A way of explaining that does not apply to a network; the message names others."""
+
+
 class OutputError(DeepLenseError, OSError):
     """A result cannot be written: no such folder, read-only, or the disk is full."""
 

@@ -32,6 +32,7 @@ class RunStream(IntEnum):
     BOOTSTRAP = RUN_STREAM_BASE + 3
     SPLIT = RUN_STREAM_BASE + 4
     EXPOSE = RUN_STREAM_BASE + 5
+    EXPLAIN = RUN_STREAM_BASE + 6
 
 
 def image_rng(

@@ -107,7 +107,7 @@ def dataset_ceilings(
     if split is not None:
         inside[:] = False
         inside[dataset.indices(split)] = True
-    plain = set(dataset.class_names) - set(_substructured(config))
+    plain = set(dataset.class_names) - set(substructured(config))
     found = []
     for pair in itertools.combinations(dataset.class_names, 2):
         d = []
@@ -125,13 +125,13 @@ def _names(config: DatasetConfig) -> dict[str, str | None]:
     if config.detectability == "none":
         return {}
     names: dict[str, str | None] = {f"d_{kind}": None for kind in KINDS}
-    others = _substructured(config)
+    others = substructured(config)
     if len(others) > 1:
         names |= {f"d_{kind}_vs_{other}": other for other in others for kind in KINDS}
     return names
 
 
-def _substructured(config: DatasetConfig) -> tuple[str, ...]:
+def substructured(config: DatasetConfig) -> tuple[str, ...]:
     """Names of the classes whose lenses hold substructure."""
     blocks = config.scenes.classes.items()
     return tuple(name for name, block in blocks if dump(block)["substructure"]["kind"] != "smooth")
@@ -139,7 +139,7 @@ def _substructured(config: DatasetConfig) -> tuple[str, ...]:
 
 def _chosen(config: DatasetConfig, scenes: Sequence[Scene], split: NDArray[np.int8]) -> list[int]:
     """Positions of the scenes to measure."""
-    with_substructure, test = set(_substructured(config)), SPLITS.index("test")
+    with_substructure, test = set(substructured(config)), SPLITS.index("test")
     return [
         i
         for i, scene in enumerate(scenes)

@@ -127,11 +127,8 @@ class Measure:
         return [draw_scene(config, seed, scene.index, name) for scene in scenes]
 
     def _render(self, scenes: Sequence[Scene]) -> Floats:
-        """Noiseless images of the JAX engine, whatever engine makes the dataset."""
-        from pipeline.engines._jax import JaxEngine  # heavy
-
-        renderer = JaxEngine("float32" if self._coarse else "float64", coarse=self._coarse)
-        return renderer.render(scenes, self.survey.grid, self.survey.instruments)
+        survey = self.survey
+        return render_exact(scenes, survey.grid, survey.instruments, coarse=self._coarse)
 
 
 def detectability(
@@ -157,6 +154,47 @@ def detectability(
     """
     scenes = [draw_scene(survey.scenes, survey.seed, int(i), class_name) for i in indices]
     return Measure(survey)(scenes, against)
+
+
+def render_exact(
+    scenes: Sequence[Scene],
+    grid: Grid,
+    instruments: tuple[Instrument, ...],
+    *,
+    coarse: bool = False,
+) -> Floats:
+    """Noiseless images (n, C, H, W) of the JAX engine, whatever engine makes the dataset.
+
+    In float64, save where ``coarse`` trades precision for speed (see :class:`Measure`).
+    """
+    from pipeline.engines._jax import JaxEngine  # heavy
+
+    renderer = JaxEngine("float32" if coarse else "float64", coarse=coarse)
+    return renderer.render(scenes, grid, instruments)
+
+
+def change_in_sigma(
+    with_it: Floats,
+    smooth: Floats,
+    twins: Sequence[Scene],
+    grid: Grid,
+    instruments: Sequence[Instrument],
+) -> Floats:
+    """What substructure changes in each pixel, over the pixel's noise (n, C, H, W).
+
+    The sum of its squares is d'^2 with all nuisances known.
+
+    Parameters
+    ----------
+    with_it, smooth : Floats, shape (n, C, H, W), electron/s
+        Noiseless images of the lenses and of their smooth twins.
+    twins : sequence of Scene, length n
+    grid : Grid
+    instruments : sequence of Instrument, length C
+        With noise (see ``Survey.unmeasurable``).
+    """
+    seen = mean_counts(with_it, instruments) - mean_counts(smooth, instruments)
+    return seen / noise(smooth, twins, grid, instruments)
 
 
 def noise(

@@ -1,6 +1,7 @@
 """What every model's network is: a module from images to feature vectors."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Backbone(nn.Module):
@@ -35,6 +36,15 @@ class Backbone(nn.Module):
     def pool(self, features_map: Tensor) -> Tensor:
         """Features (B, n_features) of a :meth:`features_map`."""
         raise NotImplementedError
+
+    def over_image(self, heat: Tensor, size: int) -> Tensor:
+        """Bring a map (B, h, w) over what the backbone sees to the pixels of its images.
+
+        Returns
+        -------
+        Tensor, shape (B, size, size)
+        """
+        return functional.interpolate(heat[:, None], size=(size, size), mode="bilinear")[:, 0]
 
     def describe(self, image: Tensor) -> Tensor:
         """What :meth:`fit` learns from, (B, D) float64 on the CPU."""

@@ -37,6 +37,14 @@ class Resized(Backbone):
         """Features (B, n_features) of a :meth:`features_map`."""
         return self.inner.pool(features_map)
 
+    def over_image(self, heat: Tensor, size: int) -> Tensor:
+        """Undo the padding or resampling for a map over the image."""
+        if self.resamples:
+            return self.inner.over_image(heat, size)
+        before = (self.size - size) // 2
+        inside = slice(before, before + size)
+        return self.inner.over_image(heat, self.size)[:, inside, inside]
+
     def describe(self, image: Tensor) -> Tensor:
         """What the inner backbone learns from."""
         return self.inner.describe(self._bring(image))

@@ -1,9 +1,9 @@
 """A page of thumbnails for a table of scores: one file, sorted by any column, ten thousand rows.
 
 The page keeps its rows as data and draws only those in view. Thumbnails are what the network saw;
-beside them, for the first images, is the saliency: how much each pixel moves the answer (gradient
-of its output; Simonyan, Vedaldi & Zisserman 2014). The size of the page is bounded: where
-thumbnails would not fit, rows go without, and the page says how many.
+beside them, for the first images, is the saliency: how much each pixel moves the answer (the
+explanation ``gradient``; networks without a gradient have none). The size of the page is bounded:
+where thumbnails would not fit, rows go without, and the page says how many.
 """
 
 import base64
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import ExplanationError
 from pipeline.core.files import atomic_write
 from pipeline.inference.images import ReadOptions
 from pipeline.inference.prepare import Prepared
@@ -109,7 +110,7 @@ def _pictures(
     for batch in _batches(seen):
         maps: list[NDArray[np.float64] | None] = [None] * len(batch)
         if len(found) < MAX_SALIENCY:
-            maps = list(saliency(run, np.stack([image.image for _, image in batch])))
+            maps = _saliency(run, np.stack([image.image for _, image in batch]))
         for (name, image), heat in zip(batch, maps, strict=True):
             shown = image.image[0].astype(np.float64)
             thumb = _jpeg(_stretched(shown), side)
@@ -128,29 +129,14 @@ def _batches(
         yield batch
 
 
-def saliency(run: "Run", images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How much each pixel moves the answer, (B, H, W) in [0, 1], smoothed over three pixels.
+def _saliency(run: "Run", images: NDArray[np.float32]) -> list[NDArray[np.float64] | None]:
+    """Map of each image (B, C, H, W), or None for networks that have no gradient."""
+    from pipeline.explain.maps import explain
 
-    The answer is the largest output of a classifier, the first output of any other network.
-
-    Parameters
-    ----------
-    run : Run
-    images : NDArray, shape (B, C, H, W)
-        As ``Run.predict`` takes them.
-    """
-    import torch
-    from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
-
-    prepared = torch.from_numpy(run.preprocess.apply(images)).to(run.device)
-    prepared.requires_grad_(True)
-    values = run.network(prepared)
-    answer = values.amax(dim=1) if run.spec.task.kind == "classification" else values[:, 0]
-    (gradient,) = torch.autograd.grad(answer.sum(), prepared)
-    heat = gradient.abs().sum(dim=1).cpu().numpy().astype(np.float64)
-    smooth = np.stack([gaussian_filter(one, 1.5) for one in heat])
-    top = smooth.max(axis=(1, 2), keepdims=True)
-    return np.asarray(smooth / np.where(top > 0, top, 1.0))
+    try:
+        return list(explain(run, images, "gradient"))
+    except ExplanationError:
+        return [None] * len(images)
 
 
 def _stretched(image: NDArray[np.float64]) -> NDArray[np.float64]:

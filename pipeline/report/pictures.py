@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 #: Largest side of a thumbnail, pixels.
 THUMBNAIL = 128
+#: A pixel of a map is so many wide, so that an outline hides none.
+_ZOOM = 3
 
 
 def stretch_limits(images: NDArray[np.floating]) -> tuple[float, float]:
@@ -80,6 +82,30 @@ def difference_picture(image: NDArray[np.floating], limit: float) -> str:
     return _png(np.clip(image / (2.0 * limit) + 0.5, 0.0, 1.0), "RdBu_r")
 
 
+def heat_picture(heat: NDArray[np.floating], target: NDArray[np.bool_] | None = None) -> str:
+    """Picture of a map in [0, 1]; the outline of a target is drawn, each pixel three wide.
+
+    Parameters
+    ----------
+    heat : (H, W)
+    target : (H, W) bool, optional
+
+    Returns
+    -------
+    str
+        ``data:image/png;base64,...``
+    """
+    zoom = np.ones((_ZOOM, _ZOOM))
+    values = np.kron(heat, zoom)
+    if target is not None:
+        inside = np.pad(np.kron(target, zoom).astype(bool), 1)
+        core = inside[1:-1, 1:-1].copy()
+        for shift, axis in ((1, 0), (-1, 0), (1, 1), (-1, 1)):
+            core &= np.roll(inside, shift, axis)[1:-1, 1:-1]
+        values = np.where(inside[1:-1, 1:-1] & ~core, np.nan, values)
+    return _png(values, "inferno", bad=(0.35, 0.9, 0.95, 1.0))
+
+
 def thumbnail(image: NDArray[np.floating]) -> str:
     """Picture of one image of any size under its own stretch, at most ``THUMBNAIL`` pixels a side.
 
@@ -100,12 +126,16 @@ def thumbnail(image: NDArray[np.floating]) -> str:
     return grey_picture(image, *stretch_limits(image[None]))
 
 
-def _png(values: NDArray[np.floating], colormap: str) -> str:
+def _png(
+    values: NDArray[np.floating],
+    colormap: str,
+    bad: tuple[float, float, float, float] = (0.25, 0.35, 0.6, 1.0),
+) -> str:
     """Encode values in [0, 1] (row 0 at the bottom) through a matplotlib colour map."""
     import matplotlib
     from matplotlib.image import imsave
 
-    colours = matplotlib.colormaps[colormap].with_extremes(bad=(0.25, 0.35, 0.6, 1.0))
+    colours = matplotlib.colormaps[colormap].with_extremes(bad=bad)
     pixels = colours(np.ma.masked_invalid(values), bytes=True)[::-1]
     buffer = io.BytesIO()
     imsave(buffer, np.ascontiguousarray(pixels), format="png")

@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.files import atomic_path, require_writable_parent
 from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.generate import record
-from pipeline.detectability.measure import Survey, mean_counts, noise
+from pipeline.detectability.measure import Survey, change_in_sigma
 from pipeline.engines.base import ENGINES
 from pipeline.physics.scene import draw_scene, smooth_twin
 from pipeline.report.pictures import stretch_limits
@@ -140,9 +140,8 @@ def draw_twins(config: DatasetConfig, n_lenses: int) -> Twins:
     observed = record(config, noiseless, scenes)[:, 0].astype(np.float64)
     in_sigma = None
     if not Survey(config.scenes, config.seed, config.grid, config.instruments).unmeasurable:
-        sigma = noise(smooth, twins, config.grid, config.instruments)
-        seen = mean_counts(noiseless, config.instruments) - mean_counts(smooth, config.instruments)
-        in_sigma = (seen / sigma)[:, 0].reshape(shape)
+        changed = change_in_sigma(noiseless, smooth, twins, config.grid, config.instruments)
+        in_sigma = changed[:, 0].reshape(shape)
     return Twins(observed.reshape(shape), (noiseless - smooth)[:, 0].reshape(shape), in_sigma)
 
 

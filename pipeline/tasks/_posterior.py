@@ -38,6 +38,9 @@ class Posterior(Protocol):
     def loss(self, outputs: Tensor, z: Tensor) -> Tensor:
         """Loss (N,) of outputs (N, P) at true values (N,), all finite."""
 
+    def center(self, outputs: Tensor) -> Tensor:
+        """Mean or median (N,) of outputs (N, P), differentiable."""
+
     def fit_scale(self, values: Floats, z: Floats) -> float:
         """Scale that makes these true values most likely."""
 
@@ -63,6 +66,10 @@ class Gaussian:
         """Negative log-likelihood in nat, but for a constant."""
         log_std = outputs[:, 1].clamp(math.log(MIN_STD), math.log(MAX_STD))
         return 0.5 * ((outputs[:, 0] - z) * torch.exp(-log_std)).square() + log_std
+
+    def center(self, outputs: Tensor) -> Tensor:
+        """Mean."""
+        return outputs[:, 0]
 
     def fit_scale(self, values: Floats, z: Floats) -> float:
         """Factor on the standard deviations."""
@@ -111,6 +118,11 @@ class Binned:
         label = label / label.sum(dim=1, keepdim=True)
         cost: Tensor = -(label * functional.log_softmax(outputs, dim=1)).sum(dim=1)
         return cost
+
+    def center(self, outputs: Tensor) -> Tensor:
+        """Mean."""
+        middle = torch.as_tensor(0.5 * (self.edges[1:] + self.edges[:-1]), dtype=outputs.dtype)
+        return functional.softmax(outputs, dim=1) @ middle.to(outputs.device)
 
     def fit_scale(self, values: Floats, z: Floats) -> float:
         """Temperature of the bins."""
@@ -178,6 +190,10 @@ class Quantiles:
         p = torch.as_tensor(KNOTS, dtype=outputs.dtype, device=outputs.device)
         short = z[:, None] - quantiles
         return torch.maximum(p * short, (p - 1.0) * short).mean(dim=1)
+
+    def center(self, outputs: Tensor) -> Tensor:
+        """Median."""
+        return outputs[:, 0]
 
     def fit_scale(self, values: Floats, z: Floats) -> float:
         """Factor on the distances from the median that makes the 68 % interval hold 68 %."""

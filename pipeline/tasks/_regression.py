@@ -64,6 +64,10 @@ class Regression:
             n_known = n_known + known.sum()
         return torch.stack(losses).sum() / n_known.clamp(min=1)
 
+    def estimate(self, outputs: Tensor) -> Tensor:
+        """Middle of the first target's posterior (B,), standardised, differentiable."""
+        return self.shapes[0].center(self._parts(outputs)[0])
+
     def calibrate(self, outputs: Outputs) -> dict[str, float]:
         """Scale and levels of each target."""
         found = dict(self.uncalibrated)

@@ -4,15 +4,13 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from astropy.io import fits
 
-from pipeline.checkpoint.load import load_run
 from pipeline.inference.score import run_scoring
 from pipeline.report import gallery
 
-from ..checkpoint.untrained_run import SIZE, lens_images, write_run
+from ..checkpoint.untrained_run import lens_images, write_run
 
 HOSTILE = "<script>alert(1)<"
 
@@ -63,12 +61,3 @@ def test_pictures_stop_where_the_page_would_grow_too_large(scored, tmp_path, mon
     n_pictures = sum(bool(code) for code in data["thumbs"])
     assert 0 < n_pictures < 6
     assert f"{6 - n_pictures} scored images have no picture" in page
-
-
-def test_saliency_is_where_the_answer_depends_on_the_image(scored):
-    run = load_run(scored[0])
-    images = lens_images(3, 9)
-    heat = gallery.saliency(run, images)
-    assert heat.shape == (3, SIZE, SIZE)
-    np.testing.assert_allclose(heat.max(axis=(1, 2)), 1.0)
-    assert heat.min() >= 0
