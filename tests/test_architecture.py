@@ -22,7 +22,7 @@ RANKS = {
     "checkpoint": 5,
     "training": 6,
     "inference": 6,
-    "explain": 6,
+    "explain": 6.5,
     "report": 7,
     "benchmark": 7,
     "exchange": 7,
