@@ -3,7 +3,8 @@
 HELD_OUT.zarr holds simulated images that the run has never seen, not even in validation: the same
 preset with another seed. They are scored by the command's own code, and so is junk without a lens.
 Told are the images flagged as foreign; for a regression, how often intervals hold the truth; for a
-classifier, how often the fraction of a class in a mixture of 200 images lies in its interval.
+classifier, how often the fraction of a class in a mixture of 200 images lies in its interval, when
+the confusion is measured on as many test images as the run's evaluation had.
 """
 
 import argparse
@@ -51,27 +52,37 @@ def novelty(run: Path, data: Dataset, held_out: Table, folder: Path) -> None:
 
 
 def mixtures(run: Path, labels: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> None:
-    """Coverage of the 90 % interval of each class's fraction in mixtures."""
+    """Coverage of the 90 % interval of each class's fraction in mixtures.
+
+    The luck of the test that measured the confusion is part of it: each mixture gets a test of its
+    own, as large as the run's, from images that are not in the mixture.
+    """
     evaluation = json.loads((run / EVALUATION_FILE).read_text(encoding="utf-8"))
-    confusion = np.array(evaluation["confusion"])
+    n_test = np.array(evaluation["confusion"]).sum(axis=1)
     rng = np.random.default_rng(1)
-    by_class = [np.flatnonzero(truth == name) for name in names]
     for k, name in enumerate(names):
         for share in SHARES:
-            # The others share the rest; every image of a mixture occurs in it once.
             counts = np.full(len(names), round(N_MIXTURE * (1 - share) / (len(names) - 1)))
             counts[k] = N_MIXTURE - (counts.sum() - counts[k])
-            true = counts[k] / N_MIXTURE
             found = []
             for seed in range(N_MIXTURES):
-                rows = np.concatenate(
-                    [rng.choice(i, n, replace=False) for i, n in zip(by_class, counts, strict=True)]
-                )
-                named = np.array([np.sum(labels[rows] == other) for other in names])
-                found.append(class_fractions(named, confusion, level=0.90, seed=seed))
+                test, mixed = [], []
+                for other, n, n_mixed in zip(names, n_test, counts, strict=True):
+                    rows = rng.permutation(np.flatnonzero(truth == other))
+                    assert len(rows) >= n + n_mixed, "too few images of a class"
+                    test.append(named(labels[rows[:n]], names))
+                    mixed.append(named(labels[rows[n : n + n_mixed]], names))
+                confusion = np.array(test)
+                found.append(class_fractions(sum(mixed), confusion, level=0.90, seed=seed))
+            true = counts[k] / N_MIXTURE
             held = np.mean([f.low[k] <= true <= f.high[k] for f in found])
             mean = np.mean([f.mean[k] for f in found])
             print(f"{name} {true:.2f}: in its interval {held:.0%}, mean estimate {mean:.3f}")
+
+
+def named(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """How many images are called each class."""
+    return np.array([np.sum(labels == name) for name in names])
 
 
 def coverage(table: Table, target: str, truth: np.ndarray) -> None:

@@ -2,8 +2,9 @@
 
 The counts of named classes are multinomial with probabilities ``f @ M``, where f are the true
 fractions and M[i, j] the chance that an image of class i is called j, itself known only from a
-finite test. Both get flat Dirichlet priors; the posterior is drawn by Gibbs sampling with the true
-classes as latent counts (Tanner & Wong 1987, J. Am. Stat. Assoc. 82, 528).
+finite test. Both get Jeffreys' Dirichlet priors: flat ones pull a sample of almost one class so far
+inwards that a weak classifier's intervals miss the truth. The posterior is drawn by Gibbs sampling
+with the true classes as latent counts (Tanner & Wong 1987, J. Am. Stat. Assoc. 82, 528).
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pipeline.statistics.metrics import Floats, Labels
 
 N_DRAWS = 4000
 N_BURN = 500
+#: Parameter of the Dirichlet priors.
+JEFFREYS = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,10 @@ def class_fractions(
     draws = np.empty((N_DRAWS, n_classes))
     for step in range(-N_BURN, N_DRAWS):
         # what the sample says of the confusion counts too: rows of M are drawn given both
-        matrix = np.stack([rng.dirichlet(row) for row in confusion + latent.T + 1.0])
-        joint = fractions[:, None] * matrix
-        share = joint / joint.sum(axis=0)
-        latent = np.stack(
-            [rng.multinomial(n, share[:, j]) for j, n in enumerate(counts)]
-        )  # (named, true)
-        fractions = rng.dirichlet(latent.sum(axis=0) + 1.0)
+        matrix = rng.standard_gamma(confusion + latent.T + JEFFREYS)
+        joint = (fractions / matrix.sum(axis=1))[:, None] * matrix
+        latent = rng.multinomial(counts, (joint / joint.sum(axis=0)).T)  # (named, true)
+        fractions = rng.dirichlet(latent.sum(axis=0) + JEFFREYS)
         if step >= 0:
             draws[step] = fractions
     tail = 0.5 * (1.0 - level)
