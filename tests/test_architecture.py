@@ -21,6 +21,7 @@ RANKS = {
     "tasks": 4,
     "checkpoint": 5,
     "training": 6,
+    "tuning": 6.5,
     "inference": 6,
     "explain": 6.5,
     "report": 7,
@@ -42,6 +43,7 @@ HOMES = {
     "matplotlib": {"pipeline/report"},
     "vit_pytorch": {"pipeline/models"},
     "safetensors": {"pipeline/checkpoint", "pipeline/training"},
+    "optuna": {"pipeline/tuning"},
 }
 HEAVY = [
     "torch",

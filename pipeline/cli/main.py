@@ -109,6 +109,15 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense train lens_hybrid --data contrast_hst --out runs/fly",
     ),
     Command(
+        "tune",
+        "pipeline.cli.tune:tune",
+        "Search for good settings: many trainings, each learning from those before.",
+        "deeplense tune demo --data data.zarr --out studies/first --trials 20\n"
+        "deeplense tune lens_hybrid --space mine.yaml --data data.zarr --out studies/mine "
+        "--workers 2\n"
+        "deeplense tune demo --data data.zarr --out studies/first --export-sweep sweep.yaml",
+    ),
+    Command(
         "evaluate",
         "pipeline.cli.evaluate:evaluate",
         "Measure a trained network: accuracy, AUC with 95 % intervals, calibration.",

@@ -57,6 +57,10 @@ class TrainingError(DeepLenseError, RuntimeError):
     """Training cannot go on; what was learnt so far is kept."""
 
 
+class TuningError(DeepLenseError):
+    """A study of something else, or one that cannot go on."""
+
+
 class ScoringError(DeepLenseError):
     """A scoring run as a whole cannot be done (a single bad image is a row, not an error)."""
 

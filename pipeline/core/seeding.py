@@ -33,6 +33,7 @@ class RunStream(IntEnum):
     SPLIT = RUN_STREAM_BASE + 4
     EXPOSE = RUN_STREAM_BASE + 5
     EXPLAIN = RUN_STREAM_BASE + 6
+    SEARCH = RUN_STREAM_BASE + 7
 
 
 def image_rng(

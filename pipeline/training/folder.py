@@ -91,20 +91,30 @@ def _require_same(
             f"{here.dataset_sha256[:12]}); choose another folder"
         )
     if here.config_sha256 != there.config_sha256:
-        found = _differences(out / CONFIG_FILE, contents[CONFIG_FILE])
+        found = differences(out / CONFIG_FILE, contents[CONFIG_FILE])
         raise CheckpointError(
             f"{out}: holds a run of another configuration{found}; choose another folder, or go on "
             f"with the one in {out / CONFIG_FILE}"
         )
 
 
-def _differences(stored: Path, config: StrictModel) -> str:
-    """Keys whose values differ, as words; empty if the stored file cannot tell."""
+def differences(stored: Path, config: StrictModel, within: str = "") -> str:
+    """Keys whose values differ from a stored file, as words in brackets; empty if it cannot tell.
+
+    Parameters
+    ----------
+    stored : Path
+        YAML file of the same kind of configuration.
+    config : StrictModel
+    within : str
+        Beginning of the keys that count.
+    """
     if not stored.is_file():
         return ""
     old = dict(_flat(read_yaml(stored)[0]))
     new = dict(_flat(dump(config)))
     keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k) and k != "description"]
+    keys = [k for k in keys if k.startswith(within)]
     said = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys[:NAMED_KEYS]]
     return f" ({'; '.join(said)})" if said else ""
 

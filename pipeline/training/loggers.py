@@ -103,10 +103,12 @@ class _Wandb:
     def __init__(self, config: TrainingConfig, run: Path, step: int) -> None:
         import wandb
 
+        own = f"{config.sha256[:12]}-{run.name}"
+        in_sweep = "WANDB_SWEEP_ID" in os.environ  # then its agent has named the run
         self._run = wandb.init(
             project=_PROJECT,
             name=run.name,
-            id=f"{config.sha256[:12]}-{run.name}",
+            id=os.environ.get("WANDB_RUN_ID", own) if in_sweep else own,
             resume="allow",
             dir=str(run),
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]  # its own words

@@ -31,6 +31,9 @@ from pipeline.training.state import Learner, Position
 
 #: Writes a network as the run's checkpoint: network, position, validation outputs, metrics.
 Keep = Callable[[Network, Position, SplitOutputs, dict[str, float]], None]
+#: Told the number of finished epochs and the monitored metric of the last one, once that is saved;
+#: what it raises ends the session there, and a later one goes on.
+Watch = Callable[[int, float], None]
 
 logger = get_logger("training")
 
@@ -132,6 +135,7 @@ def train(
     keep: Keep,
     save: Callable[[Position], None],
     save_every: float,
+    watch: Watch | None = None,
 ) -> None:
     """Train until the epochs, the time or the patience are used up.
 
@@ -146,6 +150,7 @@ def train(
         Writes the resume state.
     save_every : float
         Seconds between two calls of ``save`` inside an epoch.
+    watch : callable, optional
 
     Raises
     ------
@@ -160,12 +165,14 @@ def train(
             else:
                 run_epoch(parts, position, clock, save, save_every)
             if parts.accelerator.is_first:
-                _evaluate(parts, position, clock, keep)
+                value = _evaluate(parts, position, clock, keep)
                 position.epoch, position.epoch_step = position.epoch + 1, 0
                 position.loss_sum, position.loss_steps = 0.0, 0
                 position.finished = _reason_to_stop(parts, position, clock)
                 clock.stamp(position)
                 save(position)
+                if watch is not None:
+                    watch(position.epoch, value)
             position.move_to(parts.accelerator.agree(asdict(position)))
 
 
@@ -279,7 +286,7 @@ def _evaluate(
     position: Position,
     clock: Clock,
     keep: Keep,
-) -> None:
+) -> float:
     """Judge the network on the validation split, write a row, keep it if it is the best."""
     trained, core = clock.elapsed, clock.core_elapsed
     found = split_outputs(parts.judged, parts.val, parts.accelerator.device)
@@ -317,6 +324,7 @@ def _evaluate(
         " (best)" if is_best else f" (best {position.best:.4f})" if position.best else "",
         trained,
     )
+    return value
 
 
 def _is_better(value: float, best: float | None, higher: bool) -> bool:

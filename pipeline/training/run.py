@@ -17,7 +17,7 @@ from pipeline.checkpoint.spec import (
     CheckpointSpec,
     finite,
 )
-from pipeline.core.config import StrictModel, hint
+from pipeline.core.config import StrictModel
 from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
@@ -29,13 +29,13 @@ from pipeline.dataset.signal import SIGNAL
 from pipeline.dataset.store import Dataset
 from pipeline.dataset.stream import Map
 from pipeline.models.base import MODELS
-from pipeline.tasks.base import TASKS, Floats, TargetTransform, fit_target
+from pipeline.tasks.base import TASKS, Floats
 from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
 from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
 from pipeline.training.journal import Journal
 from pipeline.training.loggers import require_loggers
-from pipeline.training.loop import ADVICE, Parts, train
+from pipeline.training.loop import ADVICE, Parts, Watch, train
 from pipeline.training.objective import make_objective
 from pipeline.training.optimiser import averaged, make_optimiser
 from pipeline.training.outputs import SplitOutputs
@@ -48,9 +48,7 @@ from pipeline.training.state import (
     restore,
     save_state,
 )
-
-#: A stored dataset, or a preset.
-type Data = Dataset | OnlineData
+from pipeline.training.targets import Data, fit_targets
 
 logger = get_logger("training")
 
@@ -87,6 +85,7 @@ def run_training(
     *,
     devices: int = 1,
     save_every: float = SAVE_EVERY,
+    watch: Watch | None = None,
 ) -> TrainSummary:
     """Train, or go on, or say that all is done.
 
@@ -104,6 +103,8 @@ def run_training(
         start them instead.
     save_every : float
         Seconds of training that a kill may cost.
+    watch : callable, optional
+        Called after every epoch; with several processes it must survive pickling.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def run_training(
         If the loss stops being finite, or no epoch gave a usable metric.
     """
     require_loggers(config.loggers)
-    arguments = (config, data, Path(out), device, save_every)
+    arguments = (config, data, Path(out), device, save_every, watch)
     group = launched_group()
     n_processes = devices if group.size == 1 else group.size
     if devices < 1:
@@ -137,6 +138,7 @@ def _train(
     out: Path,
     device: str,
     save_every: float,
+    watch: Watch | None,
 ) -> TrainSummary:
     """Train in this process, one of a group."""
     dataset = open_data(data, config.online)
@@ -157,6 +159,7 @@ def _train(
                 keep=session.keep,
                 save=session.save,
                 save_every=save_every,
+                watch=watch,
             )
     finally:
         if isinstance(dataset, OnlineData):
@@ -210,7 +213,7 @@ class Session:
         self.accelerator = accelerator
         self.identity = Identity(config.sha256, dataset.sha256)
         self.preprocess = fit_preprocess(dataset, config.preprocess)
-        self.targets = _fit_targets(config, dataset)
+        self.targets = fit_targets(config.task, dataset)
         self.network, self.task = build_network(
             config.model,
             config.task,
@@ -378,16 +381,3 @@ def _reference_images(dataset: Data, preprocess: Preprocess) -> torch.Tensor:
     n_values = preprocess.out_channels * dataset.image_shape[1] ** 2
     n = min(REFERENCE_IMAGES, max(1, REFERENCE_VALUES // n_values))
     return torch.from_numpy(preprocess.apply(first_planes(dataset, n, preprocess.smooth_fit)))
-
-
-def _fit_targets(config: TrainingConfig, dataset: Data) -> tuple[TargetTransform, ...]:
-    units = dataset.truth_info()
-    for name in config.task.targets:
-        if name not in units:
-            raise ConfigError(
-                f"task.targets: {dataset.path} has no truth column {name!r}{hint(name, units)}"
-            )
-    return tuple(
-        fit_target(name, units[name].unit, config.task.function, dataset.first_truth(name))
-        for name in config.task.targets
-    )

@@ -62,7 +62,7 @@ def simulate(
     for name, value in (("--max-hours", max_hours), ("--max-gb", max_gb)):
         if value is not None and not value > 0:
             raise ConfigError(f"{name} must be more than 0, found {value:g}")
-    given = _settings(n_images=images, seed=seed, engine=engine)
+    given = settings(n_images=images, seed=seed, engine=engine)
     config = load_dataset_config(preset, (*given, *overrides))
     return simulate_dataset(
         config, out, workers=workers, max_hours=max_hours, max_gb=max_gb, repair=repair,
@@ -111,7 +111,7 @@ def train(
     from pipeline.training.config import load_training_config
     from pipeline.training.run import run_training
 
-    given = _settings(
+    given = settings(
         model=model,
         task=task,
         epochs=epochs,
@@ -267,6 +267,6 @@ def report_on(
     return report(out or subject.with_suffix(".html"), data=data, scores=subject, images=images)
 
 
-def _settings(**values: object) -> list[str]:
+def settings(**values: object) -> list[str]:
     """Overrides ``key=value`` of the values that are given."""
     return [f"{key}={value}" for key, value in values.items() if value is not None]

@@ -35,16 +35,16 @@ def test_deployment_names_a_flow_and_parameters_it_takes(
     assert not flow.persist_result
 
 
-def test_all_four_flows_are_deployed() -> None:
+def test_all_flows_are_deployed() -> None:
     names = {Path(d["entrypoint"].partition(":")[0]).stem for d in DEPLOYMENTS}
-    assert names == {"simulate", "train", "score", "simulate_and_train"}
+    assert names == {"simulate", "train", "tune", "score", "simulate_and_train"}
 
 
 #: Where a cluster is; the command itself never leaves its machine.
 ONLY_OF_FLOWS = {"runner", "address", "shards_per_task", "partitions"}
 
 
-@pytest.mark.parametrize("name", ["simulate", "train", "score"])
+@pytest.mark.parametrize("name", ["simulate", "train", "tune", "score"])
 def test_parameters_have_the_names_of_the_command(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("simulate", "train", "score", "simulate-and-train")
+NAMES = ("simulate", "train", "tune", "score", "simulate-and-train")
 
 
 def _post(prefect: Any, route: str, body: dict[str, object]) -> list[dict[str, object]]:
