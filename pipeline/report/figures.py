@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, LINE = "#010203", "#020304", "#030405"
-_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
+INK, MUTED, LINE, PAPER = "#010203", "#020304", "#030405", "#040506"
+_THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)"}
 #: Placeholder colour of class k; the page's CSS defines --c0 to --c7.
 SERIES = tuple(f"#0{k}0a0b" for k in range(8))
 _THEME |= {colour: f"var(--c{k})" for k, colour in enumerate(SERIES)}

@@ -59,10 +59,11 @@ class Chart:
 
 @dataclass(frozen=True)
 class Charts:
-    """Charts that share a row where the window is wide enough."""
+    """Charts that share a row where the window is wide enough; ``wide`` ones take it all."""
 
     kind: ClassVar[str] = "charts"
     charts: tuple[Chart, ...]
+    wide: bool = False
 
 
 @dataclass(frozen=True)

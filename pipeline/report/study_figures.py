@@ -1,17 +1,17 @@
 """Charts of a search: its history, what mattered, and every trial as a line through its values."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.figures import MUTED, SERIES, drawing
+from pipeline.report.figures import MUTED, PAPER, SERIES, drawing
 from pipeline.tuning.result import Axis, Trial
+from pipeline.tuning.space import Chosen
 
-#: Trials drawn in the colour of the best.
-N_BEST = 3
-#: Length of a label along an axis, characters.
-LABEL = 22
+#: Length of a label along an axis and beside a bar, characters.
+LABEL, NAME = 22, 40
 
 
 def history(metric: str, trials: Sequence[Trial], *, higher_is_better: bool) -> str:
@@ -26,7 +26,7 @@ def history(metric: str, trials: Sequence[Trial], *, higher_is_better: bool) -> 
 
     done = [t for t in trials if t.state == "complete" and t.value is not None]
     pruned = [t for t in trials if t.state == "pruned" and t.value is not None]
-    with drawing("Metric of every trial", (6.4, 3.0), "history") as (figure, out):
+    with drawing("Metric of every trial", (4.4, 2.9), "history") as (figure, out):
         axes = figure.subplots()
         if done:
             x = [t.number for t in done]
@@ -41,11 +41,17 @@ def history(metric: str, trials: Sequence[Trial], *, higher_is_better: bool) -> 
             axes.plot(x, y, "x", color=MUTED, ms=5, label="ended early, last value")
         axes.set(xlabel="trial", ylabel=f"validation {metric}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="best")
+        if done or pruned:
+            figure.legend(loc="outside upper left", ncols=3, fontsize=9)
     return out[0]
 
 
-def learning_curves(metric: str, trials: Sequence[Trial], best: Sequence[Trial]) -> str:
+def n_best(done: Sequence[Trial]) -> int:
+    """Of so many complete trials, how many stand out: a tenth, three at most."""
+    return max(1, min(3, len(done) // 10))
+
+
+def learning_curves(metric: str, trials: Sequence[Trial], done: Sequence[Trial]) -> str:
     """Metric of every trial after each epoch; the best ones stand out.
 
     Returns
@@ -55,7 +61,7 @@ def learning_curves(metric: str, trials: Sequence[Trial], best: Sequence[Trial])
     """
     from matplotlib.ticker import MaxNLocator
 
-    names = {trial.number for trial in best[:N_BEST]}
+    names = {trial.number for trial in done[: n_best(done)]}
     with drawing("Metric of every trial by epoch", (4.4, 2.9), "learning") as (figure, out):
         axes = figure.subplots()
         for trial in trials:
@@ -86,15 +92,14 @@ def importance_bars(importances: Mapping[str, float]) -> str:
         axes = figure.subplots()
         bars = axes.barh(range(len(names)), [importances[n] for n in names], color=SERIES[0])
         axes.bar_label(bars, fmt="%.2f", padding=3, color=MUTED, size=9)
-        axes.set_yticks(range(len(names)), [_plain(n) for n in names])
+        axes.set_yticks(range(len(names)), [_plain(n, NAME) for n in names])
         axes.set(xlim=(0, 1.12 * max([*importances.values(), 1e-3])), xlabel="share of variance")
         axes.grid(visible=False, axis="y")
+        axes.set_axisbelow(True)
     return out[0]
 
 
-def parallel_coordinates(
-    metric: str, axes_of: Sequence[Axis], done: Sequence[Trial], *, higher_is_better: bool
-) -> str:
+def parallel_coordinates(metric: str, axes_of: Sequence[Axis], done: Sequence[Trial]) -> str:
     """Every complete trial as a line through its values; the better, the stronger.
 
     Parameters
@@ -103,7 +108,6 @@ def parallel_coordinates(
     axes_of : sequence of Axis
     done : sequence of Trial
         Complete ones, best first.
-    higher_is_better : bool
 
     Returns
     -------
@@ -116,12 +120,12 @@ def parallel_coordinates(
     columns = [np.array([_height(a, t.chosen[a.key]) for t in done]) for a in axes_of]
     heights = np.stack([*columns, (values - low) / spread], axis=1)  # (trials, axes)
     n = heights.shape[1]
-    size = (max(6.4, 1.5 * n), 3.6)
+    size = (max(8.0, 1.5 * n), 3.6)
     with drawing("Every complete trial as a line", size, "parallel") as (figure, out):
         axes = figure.subplots()
         rank = np.linspace(1.0, 0.0, len(done)) if len(done) > 1 else np.ones(1)
         for k in range(len(done))[::-1]:
-            is_best = k < N_BEST
+            is_best = k < n_best(done)
             x, y = _smooth(heights[k])
             axes.plot(
                 x, y, color=SERIES[1] if is_best else SERIES[0], linewidth=2.0 if is_best else 1.0,
@@ -134,6 +138,17 @@ def parallel_coordinates(
         axes.set(xlim=(-0.15, n - 0.6), ylim=(-0.06, 1.12))
         axes.set_axis_off()
     return out[0]
+
+
+def words(value: Chosen) -> str:
+    """Value as a person reads it: four digits of a number, a block by its kind and its keys."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if not (isinstance(value, str) and value.startswith("{")):
+        return str(value)
+    block = json.loads(value)
+    kind = [str(block.pop("kind"))] if "kind" in block else []
+    return ", ".join([*kind, *(f"{key} {json.dumps(item)}" for key, item in block.items())])
 
 
 def _smooth(heights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -157,7 +172,7 @@ def _height(axis: Axis, value: float | int | str) -> float:
 
 def _ticks(axis: Axis) -> list[tuple[float, str]]:
     if axis.labels:
-        return [(_height(axis, label), label) for label in axis.labels]
+        return [(_height(axis, label), words(label)) for label in axis.labels]
     middle = (axis.low * axis.high) ** 0.5 if axis.log else (axis.low + axis.high) / 2
     return [(_height(axis, v), f"{v:.3g}") for v in (axis.low, middle, axis.high)]
 
@@ -171,7 +186,7 @@ def _draw_axis(axes: object, x: int, name: str, ticks: Sequence[tuple[float, str
         axes.plot([x], [height], "_", color=MUTED, ms=7, zorder=4)
         axes.annotate(
             _plain(label), (x, height), xytext=(5, 0), textcoords="offset points", size=8,
-            va="center", zorder=5,
+            va="center", zorder=5, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
     family, _, last = name.rpartition(".")
     axes.text(x, 1.13, _plain(last), ha="center", va="bottom", size=9)
@@ -179,7 +194,7 @@ def _draw_axis(axes: object, x: int, name: str, ticks: Sequence[tuple[float, str
         axes.text(x, 1.1, _plain(family), ha="center", va="top", size=8, color=MUTED)
 
 
-def _plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics, cut to a label's length."""
-    short = text if len(text) <= LABEL else text[: LABEL - 1] + "…"
+def _plain(text: str, length: int = LABEL) -> str:
+    """Text that matplotlib does not read as mathematics, cut to a length."""
+    short = text if len(text) <= length else text[: length - 1] + "…"
     return short.replace("$", r"\$")

@@ -8,10 +8,11 @@ from pipeline.report.study_figures import (
     history,
     importance_bars,
     learning_curves,
+    n_best,
     parallel_coordinates,
+    words,
 )
-from pipeline.tuning.result import StudyResult, Trial
-from pipeline.tuning.space import Chosen
+from pipeline.tuning.result import StudyResult
 
 #: Trials in the table of the best, and failures that are named.
 TABLE_ROWS, FAILURES = 15, 10
@@ -106,8 +107,7 @@ def _history(result: StudyResult) -> Section:
         ),
         Chart(
             learning_curves(result.metric, result.trials, result.done),
-            "The same trials epoch by epoch; the best three stand out. Lines that stop were ended "
-            "early.",
+            "The same trials epoch by epoch, the best in orange. Lines that stop were ended early.",
         ),
     ]
     lead = (
@@ -120,19 +120,14 @@ def _history(result: StudyResult) -> Section:
 def _importance(result: StudyResult) -> Section | None:
     if not result.done:
         return None
-    lines = parallel_coordinates(
-        result.metric, result.axes, result.done, higher_is_better=result.higher_is_better
+    lines = parallel_coordinates(result.metric, result.axes, result.done)
+    stand_out = "best in orange" if n_best(result.done) == 1 else "best ones in orange"
+    caption = (
+        "Every complete trial as a line through its values to its metric on the right; the better "
+        f"the trial, the stronger its line, the {stand_out}. Where good lines meet on an axis, "
+        "that value matters."
     )
-    blocks = [
-        Charts((
-            Chart(
-                lines,
-                "Every complete trial as a line through its values to its metric on the right; "
-                "the better the trial, the stronger its line, and the best three in orange. Where "
-                "good lines meet on an axis, that value matters.",
-            ),
-        ))
-    ]  # fmt: skip
+    blocks = [Charts((Chart(lines, caption),), wide=True)]
     if result.importances:
         caption = (
             "Share of the metric's variance over the whole search space that each parameter "
@@ -151,7 +146,12 @@ def _best(result: StudyResult, best: Path | None) -> Section | None:
     shown = result.done[:TABLE_ROWS]
     keys = list(result.space.parameters)
     rows = tuple(
-        (str(t.number), f"{t.value:.4f}", str(len(t.by_epoch)), *(_value(t, key) for key in keys))
+        (
+            str(t.number),
+            f"{t.value:.4f}",
+            str(len(t.by_epoch)),
+            *(words(t.chosen[key]) for key in keys),
+        )
         for t in shown
     )
     table = Table(
@@ -170,8 +170,9 @@ def _failures(result: StudyResult) -> Section | None:
     if not failed:
         return None
     rows = tuple((str(t.number), t.reason) for t in failed[:FAILURES])
-    more = f"; {len(failed) - FAILURES} more in trials.csv" if len(failed) > FAILURES else ""
-    table = Table(("trial", "reason"), rows, caption=f"{len(failed)} trials{more}", numeric=(0,))
+    hidden = len(failed) - FAILURES
+    more = f"{hidden} more are in trials.csv" if hidden > 0 else ""
+    table = Table(("trial", "reason"), rows, caption=more, numeric=(0,))
     return Section("Failed trials", "Values that do not go together, or lost numbers.", (table,))
 
 
@@ -190,11 +191,6 @@ def _next_steps(result: StudyResult, data: Path, best: Path | None) -> dict[str,
         f"--trials {2 * result.space.n_trials}"
     )
     return steps
-
-
-def _value(trial: Trial, key: str) -> str:
-    value: Chosen = trial.chosen[key]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ list of values. Every end of every range is tried on the configuration before an
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ class Choice(StrictModel):
 
 
 type Parameter = Uniform | LogUniform | Integer | Choice
-_KINDS: dict[str, type[Parameter]] = {  # type: ignore[valid-type]  # a union of classes
+_KINDS: dict[str, type[Parameter]] = {
     "uniform": Uniform, "log_uniform": LogUniform, "integer": Integer, "choice": Choice,
 }  # fmt: skip
 
@@ -197,11 +198,17 @@ class SearchSpace(StrictModel):
         return self.parameters  # type: ignore[return-value]  # made by _parameter
 
     def grid_point(self, number: int) -> dict[str, Chosen]:
-        """Point of a grid by its number, the last parameter fastest."""
+        """Point of a grid by its number; the first few are spread over all of it."""
+        grids = {key: parameter.grid() for key, parameter in self.items().items()}
+        n_points = math.prod(map(len, grids.values()))
+        step = next(
+            k for k in itertools.count(round(0.618 * n_points)) if math.gcd(k, n_points) == 1
+        )
+        left = number * step % n_points
         point = {}
-        for key, parameter in reversed(self.items().items()):
-            number, k = divmod(number, len(parameter.grid()))
-            point[key] = parameter.grid()[k]
+        for key, values in grids.items():
+            left, k = divmod(left, len(values))
+            point[key] = values[k]
         return point
 
 
