@@ -1,5 +1,6 @@
 """The flow on a Dask and on a Ray cluster, one worker really killed: the hash of the local run."""
 
+import csv
 import json
 import os
 import signal
@@ -20,13 +21,20 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["n_images=96", "shard_size=6", "n_pix=24", "supersample=1", "engine=lenstronomy"]
 RUN = """
-import json, sys
+import importlib, json, sys
 sys.path.insert(0, "flows")
-from simulate import simulate
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    print("\\nSUMMARY " + json.dumps(simulate(**given)))
+    name, given = sys.argv[1], json.loads(sys.argv[2])
+    flow = getattr(importlib.import_module(name), name)
+    print("\\nSUMMARY " + json.dumps(flow(**given), default=str))
 """
+TRAINING = """
+model: {kind: lens_hybrid, channels: [8, 16], blocks: [0, 0], depth: 1, heads: 2}
+epochs: 20
+batch_size: 16
+loggers: []
+"""
+SPACE = "parameters: {seed: [1, 2, 3, 4]}\nsampler: grid\npruner: none\n"
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +59,28 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
+#: What the first finished shard leaves.
+DIGESTS = "shard_digest/c/*"
+
+
 def run_flow(
-    environment: dict[str, str], out: Path, runner: str, address: str, kill: Callable[[], None]
+    environment: dict[str, str],
+    flow: str,
+    given: dict[str, object],
+    sign: str,
+    kill: Callable[[], None],
 ) -> dict[str, object]:
-    """Run the flow in its own process; kill a worker when the first shard is there."""
-    given = {"preset": "demo", "out": str(out), "set": SMALL, "runner": runner, "address": address}
+    """Run a flow in its own process; kill a worker when the first ``sign`` is in its folder."""
+    out = Path(str(given["out"]))
     log = out.with_suffix(".log")
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", RUN, json.dumps(given)], env=environment, cwd=ROOT,
+            [sys.executable, "-c", RUN, flow, json.dumps(given)], env=environment, cwd=ROOT,
             stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 400
-        while not list(out.glob("shard_digest/c/*")):
+        while not list(out.glob(sign)):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
@@ -77,6 +93,11 @@ def run_flow(
     lines = [line for line in log.read_text().splitlines() if line.startswith("SUMMARY ")]
     found: dict[str, object] = json.loads(lines[-1].removeprefix("SUMMARY "))
     return found
+
+
+def dataset_parameters(out: Path, runner: str, address: str) -> dict[str, object]:
+    """Parameters of the flow ``simulate``."""
+    return {"preset": "demo", "out": str(out), "set": SMALL, "runner": runner, "address": address}
 
 
 @pytest.fixture
@@ -117,10 +138,34 @@ def test_a_dask_cluster_that_loses_a_worker_makes_the_same_dataset(
     local_sha256: str,
 ) -> None:
     address, workers = dask_cluster
-    found = run_flow(environment, tmp_path / "d.zarr", "dask", address, workers[0].kill)
+    given = dataset_parameters(tmp_path / "d.zarr", "dask", address)
+    found = run_flow(environment, "simulate", given, DIGESTS, workers[0].kill)
     assert workers[0].wait() == -signal.SIGKILL
     assert found["complete"]
     assert found["dataset_sha256"] == local_sha256
+
+
+def test_a_dask_cluster_that_loses_a_worker_finishes_the_study(
+    environment: dict[str, str],
+    dask_cluster: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
+) -> None:
+    address, workers = dask_cluster
+    data, config, space = (tmp_path / name for name in ("d.zarr", "config.yaml", "space.yaml"))
+    simulate_dataset(load_dataset_config("demo", SMALL), data, workers=1)
+    config.write_text(TRAINING)
+    space.write_text(SPACE)
+    given: dict[str, object] = {
+        "config": str(config), "space": str(space), "data": str(data), "device": "cpu",
+        "out": str(tmp_path / "study"), "runner": "dask", "address": address,
+    }  # fmt: skip
+    found = run_flow(environment, "tune", given, "trials/*/metrics.jsonl", workers[0].kill)
+    assert workers[0].wait() == -signal.SIGKILL
+    assert (found["trials"], found["complete"], found["running"]) == (4, 4, 0)
+    with (tmp_path / "study" / "trials.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["seed"] for row in rows) == ["1", "2", "3", "4"]
+    assert {row["epochs"] for row in rows} == {"20"}
 
 
 @pytest.fixture
@@ -174,7 +219,8 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_same_dataset(
                 os.kill(busy[0], signal.SIGKILL)
                 killed.append(busy[0])
 
-    found = run_flow(environment, tmp_path / "d.zarr", "ray", address, kill)
+    given = dataset_parameters(tmp_path / "d.zarr", "ray", address)
+    found = run_flow(environment, "simulate", given, DIGESTS, kill)
     assert killed
     assert found["complete"]
     assert found["dataset_sha256"] == local_sha256
