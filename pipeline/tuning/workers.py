@@ -9,8 +9,10 @@ from typing import Any
 
 from pipeline.core import logs
 from pipeline.core.cores import usable_cores
-from pipeline.core.errors import DeepLenseError, TuningError
+from pipeline.core.errors import DeepLenseError
 from pipeline.dataset.workers import die_with_parent
+
+logger = logs.get_logger("tune")
 
 #: Exit code of a worker that has said what was wrong.
 SAID = 3
@@ -24,7 +26,7 @@ def run_in_workers(
     data: Path | str,
     out: Path,
     device: str,
-) -> None:
+) -> int:
     """Run the trials of a study in new processes until none is left to begin.
 
     A worker that dies leaves its trial to the others.
@@ -37,12 +39,15 @@ def run_in_workers(
     data, out, device
         As ``run_trials`` and ``Study`` take them.
 
+    Returns
+    -------
+    int
+        Workers that died without a word.
+
     Raises
     ------
     DeepLenseError
         What a worker raised, once the others have ended.
-    TuningError
-        If a worker died without a word.
     """
     context = multiprocessing.get_context("spawn")
     faults: Queue[Any] = context.Queue()  # Any: a DeepLenseError
@@ -64,10 +69,8 @@ def run_in_workers(
         raise faults.get(timeout=GRACE)
     dead = [member.exitcode for member in members if member.exitcode]
     if dead:
-        raise TuningError(
-            f"{out}: {len(dead)} of {workers} workers died (exit code {dead[0]}); the same command "
-            "goes on"
-        )
+        logger.warning("%d of %d workers died (exit code %d)", len(dead), workers, dead[0])
+    return len(dead)
 
 
 def _work(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.core.cores import wait_without_spinning
-from pipeline.core.errors import ConfigError, MissingExtraError
+from pipeline.core.errors import ConfigError, MissingExtraError, TuningError
 from pipeline.workflow.steps import settings
 
 if TYPE_CHECKING:
@@ -104,11 +104,16 @@ def tune(search: Search, workers: int = 1) -> TuneSummary:
     search : Search
     workers : int
         Processes that run trials at once.
+
+    Raises
+    ------
+    TuningError
+        If workers died and left trials behind.
     """
     start = time.monotonic()
     if workers < 1:
         raise ConfigError(f"--workers must be at least 1, found {workers}")
-    study = search.open()
+    study, n_dead = search.open(), 0
     if workers == 1:
         from pipeline.tuning.worker import run_trials
 
@@ -117,8 +122,14 @@ def tune(search: Search, workers: int = 1) -> TuneSummary:
         from pipeline.tuning.workers import run_in_workers
 
         source = (search.config, search.space, search.overrides, search.changes)
-        run_in_workers(workers, source, search.data, search.out, search.device)
-    return _summarise(study, search.data, time.monotonic() - start)
+        n_dead = run_in_workers(workers, source, search.data, search.out, search.device)
+    found = _summarise(study, search.data, time.monotonic() - start)
+    if n_dead and (found.running or found.trials < found.wanted):
+        raise TuningError(
+            f"{search.out}: {n_dead} of {workers} workers died and left trials behind; the same "
+            "command goes on"
+        )
+    return found
 
 
 def tune_one(search: Search) -> int:

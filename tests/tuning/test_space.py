@@ -71,7 +71,7 @@ def test_values_of_every_kind_reach_the_configuration(make_recipe):
     assert made.optimiser.learning_rate == 1e-7 and made.optimiser.betas == (0.8, 0.9)
     assert (made.epochs, made.ema, made.augment.flip) == (5, None, False)
     assert (made.schedule.name, made.model.kind) == ("constant", "vit")
-    assert recipe.base.model.kind == "lens_hybrid" and recipe.base.epochs == 3
+    assert recipe.base.model.kind == "lens_hybrid" and recipe.base.epochs == 2
 
 
 GRID = """\

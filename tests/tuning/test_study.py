@@ -137,7 +137,7 @@ def test_other_space_configuration_and_dataset_are_refused_by_name(make_study, t
             "  optimiser.learning_rate: {kind: log_uniform, low: 1.0e-4, high: 0.1}\n"
             "  batch_size: [8, 16]\n"
         )
-    with pytest.raises(TuningError, match=r"another configuration \(epochs was 3, is 5\)"):
+    with pytest.raises(TuningError, match=r"another configuration \(epochs was 2, is 5\)"):
         make_study(overrides=("epochs=5",))
     with pytest.raises(TuningError, match=r"another dataset \(.*, here ffff\)"):
         Study(study.out, study.recipe, "ffff", "macro_auc", True)

@@ -123,3 +123,26 @@ def test_worker_that_is_killed_leaves_its_trial_to_the_other(
     answer = json.loads(second.communicate(timeout=900)[0])
     assert second.returncode == 0, logs[1].read_text()
     assert_whole(study, answer)
+
+
+def test_worker_of_a_command_that_is_killed_leaves_its_trial_to_the_other(
+    data, make_files, command, environment, tmp_path
+):
+    config, space = make_files(tmp_path)
+    study, log = tmp_path / "s", tmp_path / "log"
+    call = ["tune", config, "--space", space, "--data", data, "--out", study, "--device", "cpu"]
+    call += ["--trials", TRIALS, "--set", f"epochs={EPOCHS}", "--workers", 2, "--json"]
+    process = start(command, environment, log, *call)
+    wait_for(run_of(study, 1) / "metrics.jsonl", process, log)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    answer = json.loads(process.communicate(timeout=900)[0])
+    assert process.returncode == 0, log.read_text()
+    assert "1 of 2 workers died" in log.read_text()
+    assert_whole(study, answer)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Processes that a command has spawned to work."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return [pid for pid, line in commands.items() if b"spawn_main" in line]
