@@ -26,7 +26,6 @@ from pipeline.dataset.online import OnlineData
 from pipeline.dataset.open import open_data
 from pipeline.dataset.preprocess import Preprocess, first_planes, fit_preprocess
 from pipeline.dataset.signal import SIGNAL
-from pipeline.dataset.store import Dataset
 from pipeline.dataset.stream import Map
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS, Floats

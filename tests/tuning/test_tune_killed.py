@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,25 @@ TRIALS, EPOCHS = 5, 20
 CREATED, STATE = 4, 6
 
 
-def start(command, environment, log: Path, *arguments: object) -> subprocess.Popen[bytes]:
-    """Start ``deeplense ARGUMENTS`` in a process group of its own."""
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [*command, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
-            stderr=stream, start_new_session=True,
-        )  # fmt: skip
+@pytest.fixture
+def start(command, environment):
+    """Start ``deeplense ARGUMENTS`` in a process group that ends with the test."""
+    started = []
+
+    def begin(log: Path, *arguments: object) -> subprocess.Popen[bytes]:
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [*command, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
+                stderr=stream, start_new_session=True,
+            )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -69,15 +82,13 @@ def assert_whole(study: Path, found: dict) -> None:
 
 
 @pytest.mark.parametrize("how", ["--workers 2", "the command twice"])
-def test_killed_study_is_finished_by_two_workers_at_once(
-    how, data, make_files, command, environment, tmp_path
-):
+def test_killed_study_is_finished_by_two_workers_at_once(how, data, make_files, start, tmp_path):
     config, space = make_files(tmp_path)
     study, log = tmp_path / "s", tmp_path / "log"
     call = ["tune", config, "--space", space, "--data", data, "--out", study, "--device", "cpu"]
     call += ["--trials", TRIALS, "--set", f"epochs={EPOCHS}", "--json"]
 
-    first = start(command, environment, log, *call)
+    first = start(log, *call)
     wait_for(run_of(study, 1) / "metrics.jsonl", first, log)
     kill(first)
     killed = run_of(study, 1)
@@ -86,10 +97,10 @@ def test_killed_study_is_finished_by_two_workers_at_once(
     assert sum(event["op_code"] == CREATED for event in events(study)) == 2
 
     if how == "--workers 2":
-        workers = [start(command, environment, log, *call, "--workers", 2)]
+        workers = [start(log, *call, "--workers", 2)]
     else:
         logs = [tmp_path / "log1", tmp_path / "log2"]
-        workers = [start(command, environment, path, *call) for path in logs]
+        workers = [start(path, *call) for path in logs]
     answers = [worker.communicate(timeout=900)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * len(workers), log.read_text()
     last = max((json.loads(answer) for answer in answers), key=lambda a: a["complete"])
@@ -106,15 +117,13 @@ def test_killed_study_is_finished_by_two_workers_at_once(
     ).read_bytes()
 
 
-def test_worker_that_is_killed_leaves_its_trial_to_the_other(
-    data, make_files, command, environment, tmp_path
-):
+def test_worker_that_is_killed_leaves_its_trial_to_the_other(data, make_files, start, tmp_path):
     config, space = make_files(tmp_path)
     study = tmp_path / "s"
     call = ["tune", config, "--space", space, "--data", data, "--out", study, "--device", "cpu"]
     call += ["--trials", TRIALS, "--set", f"epochs={EPOCHS}", "--json"]
     logs = [tmp_path / "log1", tmp_path / "log2"]
-    first, second = (start(command, environment, path, *call) for path in logs)
+    first, second = (start(path, *call) for path in logs)
     for process, path in ((first, logs[0]), (second, logs[1])):
         while b"trial " not in path.read_bytes():  # not yet at work
             assert process.poll() is None, path.read_text()
@@ -126,13 +135,13 @@ def test_worker_that_is_killed_leaves_its_trial_to_the_other(
 
 
 def test_worker_of_a_command_that_is_killed_leaves_its_trial_to_the_other(
-    data, make_files, command, environment, tmp_path
+    data, make_files, start, tmp_path
 ):
     config, space = make_files(tmp_path)
     study, log = tmp_path / "s", tmp_path / "log"
     call = ["tune", config, "--space", space, "--data", data, "--out", study, "--device", "cpu"]
     call += ["--trials", TRIALS, "--set", f"epochs={EPOCHS}", "--workers", 2, "--json"]
-    process = start(command, environment, log, *call)
+    process = start(log, *call)
     wait_for(run_of(study, 1) / "metrics.jsonl", process, log)
     os.kill(workers_of(process.pid)[0], signal.SIGKILL)
     answer = json.loads(process.communicate(timeout=900)[0])
