@@ -27,7 +27,7 @@ type Columns = dict[str, Any]  # Any: numpy or jax arrays, one per parameter
 
 #: Parameters that switch a profile off when they are zero.
 _STRENGTHS = ("theta_E", "kappa", "a_m", "gamma1", "gamma2")
-#: Distance between points of the coarse grid, arcsec: images stay within 1e-4 of their peak.
+#: Distance between points of the coarse grid, arcsec: images stay within 3e-4 of their peak.
 COARSE_SPACING = 0.05
 #: Largest error of a halo's deflection on the coarse grid, arcsec, at its very centre.
 _COARSE_ERROR = 5e-4

@@ -54,7 +54,7 @@ def class_fractions(
     counts, confusion = np.asarray(counts, np.int64), np.asarray(confusion, np.float64)
     n_classes = len(counts)
     fractions = np.full(n_classes, 1.0 / n_classes)
-    latent = np.zeros((n_classes, n_classes))
+    latent = np.zeros((n_classes, n_classes), np.int64)
     draws = np.empty((N_DRAWS, n_classes))
     for step in range(-N_BURN, N_DRAWS):
         # what the sample says of the confusion counts too: rows of M are drawn given both
