@@ -120,7 +120,7 @@ class Dataset:
 
     @property
     def origin(self) -> str:
-        """What made it: ``simulation``, ``import``, ``merge``, ``split``."""
+        """What made it, one of ``simulation``, ``import``, ``merge`` and ``split``."""
         return self.spec.origin
 
     @property
