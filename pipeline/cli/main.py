@@ -160,6 +160,12 @@ COMMANDS: tuple[Command, ...] = (
         "deeplense report scores.ecsv --images images/ --out scores.html",
     ),
     Command(
+        "app",
+        "pipeline.cli.app:app",
+        "Serve a page: drop an image and see its scores, simulate a lens with sliders.",
+        "deeplense app runs/first\ndeeplense app runs/first --port 8000 --no-open",
+    ),
+    Command(
         "models",
         "pipeline.cli.models:models",
         "List the networks with their sizes, or show one with its configuration.",

@@ -32,6 +32,10 @@ class Constant(StrictModel):
         """Smallest and largest possible value."""
         return self.value, self.value
 
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        return self.value
+
     def std(self) -> float:
         """Standard deviation."""
         return 0.0
@@ -55,6 +59,10 @@ class Uniform(StrictModel):
     def support(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
         return self.low, self.high
+
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        return 0.5 * (self.low + self.high)
 
     def std(self) -> float:
         """Standard deviation."""
@@ -80,6 +88,10 @@ class LogUniform(StrictModel):
         """Smallest and largest possible value."""
         return self.low, self.high
 
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        return math.sqrt(self.low * self.high)
+
     def std(self) -> float:
         """Standard deviation: E[x^k] = (high^k - low^k) / (k ln(high/low))."""
         width = math.log(self.high / self.low)
@@ -102,6 +114,10 @@ class Normal(StrictModel):
         """The whole real line."""
         return -math.inf, math.inf
 
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        return self.mean
+
     def std(self) -> float:
         """Standard deviation."""
         return self.sigma
@@ -122,13 +138,20 @@ class TruncatedNormal(StrictModel):
 
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value by inverting the cut distribution: exactly one uniform is used."""
-        a, b = (_normal_cdf((edge - self.mean) / self.sigma) for edge in (self.low, self.high))
-        value = _normal_quantile(self.mean, self.sigma, a + (b - a) * rng.random())
-        return min(max(value, self.low), self.high)
+        return self._quantile(rng.random())
 
     def support(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
         return self.low, self.high
+
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        return self._quantile(0.5)
+
+    def _quantile(self, u: float) -> float:
+        a, b = (_normal_cdf((edge - self.mean) / self.sigma) for edge in (self.low, self.high))
+        value = _normal_quantile(self.mean, self.sigma, a + (b - a) * u)
+        return min(max(value, self.low), self.high)
 
     def std(self) -> float:
         """Standard deviation of the cut distribution (numerically, 2001 nodes)."""
@@ -162,6 +185,13 @@ class Choice(StrictModel):
     def support(self) -> tuple[float, float]:
         """Smallest and largest possible value."""
         return min(self.values), max(self.values)
+
+    def median(self) -> float:
+        """Value that half of the draws stay below."""
+        order = np.argsort(self.values)
+        shares = np.cumsum(self._odds()[order])
+        middle = int(order[min(int(np.searchsorted(shares, 0.5)), len(order) - 1)])
+        return self.values[middle]
 
     def std(self) -> float:
         """Standard deviation."""

@@ -49,16 +49,28 @@ def set_value(tree: Tree, origins: Origins, text: str) -> None:
     ConfigError
         If the text has no ``=``, or the path runs through something that is no mapping or list.
     """
-    path_text, equals, value_text = text.partition("=")
+    key, equals, value_text = text.partition("=")
     where = f"--set {text}"
-    path: tuple[str | int, ...] = tuple(path_text.strip().split("."))
-    if not equals or not all(path):
+    if not equals or not all(key.strip().split(".")):
         raise ConfigError(f"{where}: expected KEY.KEY=VALUE")
+    put_value(tree, key.strip(), parse_scalar(value_text, where), where)
+    path = key.strip().split(".")
+    origins[tuple(int(p) if p.isdigit() else p for p in path)] = where
+
+
+def put_value(tree: Tree, key: str, value: Any, where: str) -> None:  # Any: whatever YAML can say
+    """Put a value at the dotted ``key`` of ``tree``, in place; ``where`` begins a message.
+
+    Raises
+    ------
+    ConfigError
+        If the path runs through something that is no mapping or list.
+    """
+    *path, last = key.split(".")
     node: Any = tree
-    for key in path[:-1]:
-        node = _step(node, key, where)
-    _store(node, path[-1], parse_scalar(value_text, where), where)
-    origins[tuple(int(p) if str(p).isdigit() else p for p in path)] = where
+    for part in path:
+        node = _step(node, part, where)
+    _store(node, last, value, where)
 
 
 def _step(node: Any, key: str | int, where: str) -> Any:

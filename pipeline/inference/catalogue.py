@@ -26,7 +26,7 @@ UNTRUSTED = frozenset(
     {
         "ood", "low_snr", "companion", "checksum", "truncated_file", "bad_header", "unit_unknown",
         "pixel_scale_unknown", "coarse_pixels", "anisotropic_pixels", "mask_ignored",
-        "psf_differs",
+        "psf_differs", "picture",
     }
 )  # fmt: skip
 #: Decimals kept of everything the network says, beyond which it depends on the machine.

@@ -22,6 +22,8 @@ from pipeline.tasks.base import Floats, Prediction, TargetTransform
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: Tasks that answer with a probability for each class.
+CLASSIFIERS = ("classification", "joint")
 #: Symmetries of the square: quarter turns, and those of the mirror image.
 N_SYMMETRIES = 8
 
@@ -85,7 +87,7 @@ class Ensemble:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Classes that are told apart; empty if no run is a classifier."""
-        names = [run.class_names for run in self.runs if run.spec.task.kind == "classification"]
+        names = [run.class_names for run in self.runs if run.spec.task.kind in CLASSIFIERS]
         return names[0] if names else ()
 
     @property

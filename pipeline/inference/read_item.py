@@ -9,6 +9,7 @@ from pipeline.inference.images import (
     RejectReason,
     read_image,
 )
+from pipeline.inference.pictures import PICTURE_SUFFIXES, read_picture
 from pipeline.inference.prepare import Prepared, prepare_image
 from pipeline.inference.search import Found
 from pipeline.inference.stacks import ARRAY_SUFFIXES, Part, read_part
@@ -56,6 +57,8 @@ def _read(
         return read_cutout(item.path, part, target, options)
     if part is not None or item.path.suffix.lower() in ARRAY_SUFFIXES:
         return (*_with(options, read_part(item.path, part or Part(), options, target.bands)),)
+    if item.path.suffix.lower() in PICTURE_SUFFIXES:
+        return (*_with(options, read_picture(item.path)),)
     return (*_with(options, read_image(item.path, bands=target.bands, options=options)),)
 
 

@@ -34,7 +34,7 @@ from pipeline.physics.lens_light import LensLightConfig, draw_lens_light
 from pipeline.physics.macro import MacroConfig
 from pipeline.physics.population import CLASS_TRUTH, draw_population
 from pipeline.physics.quantities import MassPrior, RedshiftPrior
-from pipeline.physics.shapes import BoxPosition, DiscPosition
+from pipeline.physics.shapes import BoxPosition, DiscPosition, PlacedPosition
 from pipeline.physics.sources.base import SOURCES, DrawnSource
 from pipeline.physics.substructure.base import SUBSTRUCTURE
 
@@ -85,7 +85,7 @@ class SceneConfig(StrictModel):
     host_mass: MassPrior = Constant(value=1e13)  # M200 of the halo; PHYSICS 4.3
     macro: MacroConfig
     source: AnySource
-    source_position: DiscPosition | BoxPosition = Field(
+    source_position: DiscPosition | BoxPosition | PlacedPosition = Field(
         default=DiscPosition(), discriminator="kind"
     )
     lens_light: LensLightConfig | None = None

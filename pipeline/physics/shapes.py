@@ -10,6 +10,7 @@ from pipeline.core.config import StrictModel
 from pipeline.core.priors import AnyPrior
 from pipeline.physics.geometry import ellipticity
 from pipeline.physics.quantities import (
+    AnglePrior,
     AxisRatioPrior,
     EllipticityPrior,
     NonNegativeAngle,
@@ -89,6 +90,18 @@ class BoxPosition(StrictModel):
         """Draw (x, y) from the lens centre, arcsec."""
         x, y = (self.half_width * (2.0 * rng.random() - 1.0) for _ in range(2))
         return x, y
+
+
+class PlacedPosition(StrictModel):
+    """Where ``x`` and ``y`` say, from the lens centre."""
+
+    kind: Literal["placed"] = "placed"
+    x: AnglePrior
+    y: AnglePrior
+
+    def draw(self, rng: np.random.Generator, theta_E: float) -> tuple[float, float]:
+        """Draw (x, y) from the lens centre, arcsec."""
+        return self.x.draw(rng), self.y.draw(rng)
 
 
 def _require_one_form(model: StrictModel, *forms: tuple[str, str]) -> None:

@@ -31,6 +31,7 @@ FLAGS = {
     "pixel_scale_unknown": "the header does not say how large a pixel is, so none was resampled",
     "unit_unknown": "the network needs the unit, and the header does not say it",
     "anisotropic_pixels": "pixels that are not square",
+    "picture": "a picture made for the eye: its brightness was stretched, its colours are averaged",
     "companion": "named like a noise map or a PSF",
     "hdu_choice": "the file holds other images too",
     "bad_header": "part of the header cannot be read",

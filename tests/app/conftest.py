@@ -1,0 +1,78 @@
+"""One page, served by the real command, and one browser for all tests of the app."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ..checkpoint.untrained_run import write_run
+from .browser import CHROMIUM, Browser
+
+#: A lens of the network's pixels, cheap to compile.
+DATASET = "extends: demo\nn_pix: 40\nsupersample: 1\nengine: {kind: jax}\n"
+
+
+class Served(NamedTuple):
+    """A page that is being served."""
+
+    url: str
+    run: Path
+    process: "subprocess.Popen[str]"
+    outside: socket.socket  # where every request to another machine would arrive
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that says what its training data were made from."""
+    folder = tmp_path_factory.mktemp("app") / "run"
+    write_run(folder)
+    (folder / "dataset.yaml").write_text(DATASET)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(run: Path) -> Iterator[Served]:
+    pytest.importorskip("gradio", reason="the extra 'app' is not installed")
+    outside = socket.create_server(("127.0.0.1", 0))
+    outside.settimeout(0.0)
+    proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
+    proxies = {name: proxy for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+    command = [sys.executable, "-m", "pipeline", "app", str(run), "--no-open", "--device", "cpu"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **proxies, "NO_PROXY": "127.0.0.1,localhost"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+            break
+    else:
+        pytest.fail(f"the page never came: {said}")
+    drain = threading.Thread(target=process.stderr.read, daemon=True)
+    drain.start()
+    yield Served(found[0], run, process, outside)
+    process.kill()
+    process.communicate()
+    outside.close()
+
+
+@pytest.fixture(scope="session")
+def browser(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH")
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    one.open(served.url)
+    one.wait("!!document.querySelector('#upload input[type=file]')")
+    yield one
+    one.close()
+
+
