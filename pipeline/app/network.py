@@ -91,6 +91,10 @@ class _RunNetwork:
 
     def saliency(self, images: Images) -> NDArray[np.float64] | None:
         """See :class:`Network`."""
-        from pipeline.report.gallery import saliency
+        from pipeline.core.errors import ExplanationError
+        from pipeline.explain.maps import explain
 
-        return saliency(self._run, images)
+        try:
+            return explain(self._run, images, "gradient")
+        except ExplanationError:  # e.g. trees, which have no gradient
+            return None

@@ -58,7 +58,9 @@ def _decode(stored: bytes) -> NDArray[np.float64]:
                 _check_opaque(picture.convert("RGBA"))
             deep = picture.mode.startswith("I")  # 16 bits
             pixels = np.asarray(picture if deep else picture.convert("RGB"), np.float64)
-    except (*_FAULTS, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise _reject(RejectReason.TOO_LARGE, str(error)) from error
+    except _FAULTS as error:
         raise _reject(RejectReason.UNREADABLE, f"a damaged PNG picture: {error}") from error
     return pixels if pixels.ndim == 2 else np.asarray(pixels.mean(axis=2))
 

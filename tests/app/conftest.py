@@ -25,6 +25,7 @@ class Served(NamedTuple):
     url: str
     run: Path
     process: "subprocess.Popen[str]"
+    uploads: Path  # where temporary files go
     outside: socket.socket  # where every request to another machine would arrive
 
 
@@ -38,16 +39,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(run: Path) -> Iterator[Served]:
+def served(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     pytest.importorskip("gradio", reason="the extra 'app' is not installed")
     outside = socket.create_server(("127.0.0.1", 0))
     outside.settimeout(0.0)
+    uploads = tmp_path_factory.mktemp("uploads")
     proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
     proxies = {name: proxy for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
     command = [sys.executable, "-m", "pipeline", "app", str(run), "--no-open", "--device", "cpu"]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, **proxies, "NO_PROXY": "127.0.0.1,localhost"},
+        env={**os.environ, **proxies, "NO_PROXY": "127.0.0.1,localhost", "TMPDIR": str(uploads)},
     )  # fmt: skip
     assert process.stderr is not None
     said = ""
@@ -59,7 +61,7 @@ def served(run: Path) -> Iterator[Served]:
         pytest.fail(f"the page never came: {said}")
     drain = threading.Thread(target=process.stderr.read, daemon=True)
     drain.start()
-    yield Served(found[0], run, process, outside)
+    yield Served(found[0], run, process, uploads, outside)
     process.kill()
     process.communicate()
     outside.close()

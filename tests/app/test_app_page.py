@@ -61,11 +61,11 @@ def test_an_uploaded_file_is_answered_as_the_table_of_scores_would(
 
 def test_a_moved_slider_shows_another_lens_and_all_that_follows_from_it(browser: Browser) -> None:
     browser.click("[role=tab]", "Simulate a lens")
-    browser.wait("document.querySelector('#live-detectability').innerText.length > 0")
+    browser.wait("!!document.querySelector('#live-detectability dd')")
     browser.wait("!!document.querySelector('#live-text .dl-answer')")
     state = (
         "[...document.querySelectorAll('#live-pictures img, #live-saliency img')].map(i => i.src)"
-        ".concat(document.querySelector('#live-detectability').innerText)"
+        ".concat((document.querySelector('#live-detectability dd') || {}).innerText)"
     )
     before = browser.js(state)
     assert len(before) == 4 and all(before)
@@ -111,6 +111,7 @@ def hostile(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_hostile_uploads_get_a_message_and_the_server_stays_up(
     browser: Browser, lens: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_hostile_uploads_get_a_message_and_the_server_stays_up(
     assert browser.errors == []
 
 
+@pytest.mark.slow
 def test_an_upload_of_500_megabytes_is_refused_before_it_is_read(
     browser: Browser, served: Served, lens: Path, tmp_path: Path
 ) -> None:
@@ -201,7 +203,7 @@ def test_a_port_in_use_and_a_folder_that_is_no_run_are_refused_at_once(
 
 
 def test_ctrl_c_ends_the_page_and_leaves_no_upload_behind(served: Served) -> None:
-    environment = Path(f"/proc/{served.process.pid}/task")
+    assert list(served.uploads.glob("deeplense-app-*"))
     served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) == 0
-    assert not environment.exists()
+    assert served.process.wait(120) == 0
+    assert not list(served.uploads.iterdir())
