@@ -90,9 +90,7 @@ class _Row:
 
 _LENS = (
     _Row("macro.theta_E", "Einstein radius", "″", 0.5, 1.5, 0.01),
-    _Row(
-        "macro.einstein_mass", "log mass in the ring", "M☉", 11.0, 12.5, 0.01, True
-    ),
+    _Row("macro.einstein_mass", "log mass in the ring", "M☉", 11.0, 12.5, 0.01, True),
     _Row("macro.sigma_v", "velocity dispersion", "km/s", 150.0, 350.0, 1.0),
     _Row("macro.slope", "density slope", "", 1.6, 2.4, 0.01),
     _Row("macro.shape.q", "axis ratio", "", 0.5, 1.0, 0.01),

@@ -76,5 +76,3 @@ def browser(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     one.wait("!!document.querySelector('#upload input[type=file]')")
     yield one
     one.close()
-
-
