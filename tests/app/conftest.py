@@ -33,7 +33,7 @@ class Served(NamedTuple):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder that says what its training data were made from."""
     folder = tmp_path_factory.mktemp("app") / "run"
-    write_run(folder)
+    write_run(folder, task="joint")
     (folder / "dataset.yaml").write_text(DATASET)
     return folder
 

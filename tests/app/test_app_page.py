@@ -51,7 +51,9 @@ def percentages(text: str) -> dict[str, float]:
 def test_an_uploaded_file_is_answered_as_the_table_of_scores_would(
     browser: Browser, served: Served, lens: Path
 ) -> None:
-    said = percentages(put(browser, lens))
+    text = put(browser, lens)
+    said = percentages(text)
+    assert "axion mass" in text and "Novelty" in text
     (row,) = score_table(load_run(served.run), [lens])
     assert said == {name: round(100 * row[f"p_{name}"], 1) for name in CLASSES}
     assert browser.js("document.querySelectorAll('#score-pictures img').length") == 2

@@ -12,7 +12,7 @@ from pipeline.checkpoint.save import save_run
 from pipeline.checkpoint.spec import CheckpointSpec
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.models.base import MODELS
-from pipeline.tasks.base import TASKS
+from pipeline.tasks.base import TASKS, fit_target
 
 SIZE = 40
 CLASSES = ("no", "subhalo", "vortex")
@@ -41,12 +41,22 @@ def lens_images(n: int, seed: int = 0) -> np.ndarray:
     return (ring + rng.normal(size=ring.shape)).astype(np.float32)[:, None]
 
 
-def write_run(folder: Path, kind: str = "lens_hybrid", seed: int = 0) -> CheckpointSpec:
+def write_run(
+    folder: Path, kind: str = "lens_hybrid", seed: int = 0, task: str = "classification"
+) -> CheckpointSpec:
     """Write a checkpoint of an untrained mini network."""
-    module, task = MODELS.load(kind), TASKS.config("classification")
+    module, asked = MODELS.load(kind), TASKS.config(task)
+    masses = 10.0 ** np.linspace(-24.0, -22.0, 101)
+    targets = () if task == "classification" else (fit_target("axion_mass", "eV", "log10", masses),)
     model = module.VARIANTS.get("mini", module.Config()).with_changes(fit="resample")
-    network, _ = build_network(
-        model, task, in_channels=1, image_size=SIZE, class_names=CLASSES, targets=(), seed=seed
+    network, built = build_network(
+        model,
+        asked,
+        in_channels=1,
+        image_size=SIZE,
+        class_names=CLASSES,
+        targets=targets,
+        seed=seed,
     )
     network.eval()
 
@@ -55,14 +65,14 @@ def write_run(folder: Path, kind: str = "lens_hybrid", seed: int = 0) -> Checkpo
         return network_outputs(network, prepared, resolve_device("cpu"))[1]
 
     spec = CheckpointSpec(
-        task=task,
+        task=asked,
         model=model,
         in_channels=1,
         image_size=SIZE,
         class_names=CLASSES,
-        targets=(),
+        targets=targets,
         preprocess=PREPROCESS,
-        calibration={"temperature": 1.5},
+        calibration={**built.uncalibrated, "temperature": 1.5},
         n_parameters=network.n_parameters,
         n_train=200,
         n_val=100,

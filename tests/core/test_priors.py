@@ -37,6 +37,7 @@ def test_draws_follow_the_named_distribution(case: int) -> None:
     draws = np.array([prior.draw(rng) for _ in range(N)])
     assert stats.kstest(draws, truth.cdf).pvalue > 1e-3
     assert prior.std() == pytest.approx(truth.std(), rel=1e-3)
+    assert prior.median() == pytest.approx(truth.median())
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ def test_choice_respects_weights() -> None:
     rng = image_rng(2, 0)
     draws = np.array([prior.draw(rng) for _ in range(N)])
     assert not (draws == 2.0).any()
+    assert prior.median() == 3.0
     assert (draws == 3.0).mean() == pytest.approx(0.75, abs=5 * math.sqrt(0.75 * 0.25 / N))
 
 

@@ -17,6 +17,7 @@ from pipeline.inference.ensemble import Ensemble, knows_symmetries
 from pipeline.inference.population import estimate_population
 from pipeline.inference.score import run_scoring, score_table
 
+from ..checkpoint.untrained_run import write_run
 from .fits_samples import ring, sky_header
 
 P = ("p_no", "p_subhalo", "p_vortex")
@@ -178,3 +179,10 @@ def test_quantiles_are_those_the_task_offers_else_gaussian():
     np.testing.assert_array_equal(
         [values[f"log10_axion_mass_{name}"] for name in QUANTILES], offered.T
     )
+
+
+def test_a_run_that_classifies_and_measures_answers_both(tmp_path: Path, picture, write) -> None:
+    spec = write_run(tmp_path / "run", task="joint")
+    (found,) = score_table(load_run(tmp_path / "run"), [write(picture)])
+    assert sum(found[f"p_{name}"] for name in spec.class_names) == pytest.approx(1.0, abs=1e-5)
+    assert found["log10_axion_mass_q05"] <= found["log10_axion_mass_q95"]
