@@ -157,8 +157,8 @@ class SearchSpace(StrictModel):
     parameters : mapping of str to parameter
         Keys of the training configuration, as in ``--set``; ``[a, b, c]`` is short for a choice.
     sampler : str
-        ``tpe`` (tree-structured Parzen estimators, Watanabe 2023), ``gp`` (Gaussian process with
-        expected improvement), ``grid`` (every combination once) or ``random``.
+        ``tpe`` (tree-structured Parzen estimators, Bergstra et al. 2011), ``gp`` (Gaussian process
+        with expected improvement), ``grid`` (every combination once) or ``random``.
     pruner : str
         Ends trials that fall behind: ``median`` (from the second epoch on worse than the median of
         the others there), ``halving`` (asynchronous successive halving, Li et al. 2020),
