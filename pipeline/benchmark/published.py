@@ -11,7 +11,7 @@ class Figure(StrictModel):
 
     model: str
     dataset: str
-    task: Literal["classification", "regression"]
+    task: Literal["classification", "regression", "anomaly", "adaptation"]
     source: str
     accuracy: float | None = None
     auc: dict[str, float] | None = None

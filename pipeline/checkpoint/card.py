@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.checkpoint.spec import DATASET_FILE, CheckpointSpec
 from pipeline.core.yaml_source import read_yaml
+from pipeline.tasks.base import OTHER_DOMAIN, trained_classes
 
 Plain = Mapping[str, Any]  # Any: plain JSON or YAML data
 
@@ -46,6 +47,9 @@ def _use(spec: CheckpointSpec) -> list[str]:
     if spec.targets:
         names = ", ".join(f"{t.function}({t.name} / {t.unit})" for t in spec.targets)
         what = f"estimates {names} with a standard deviation"
+    inliers = trained_classes(spec.task)
+    if inliers:
+        what = f"tells how unlike {', '.join(inliers)} an image is, having seen nothing else"
     return [
         "## Intended use",
         "",
@@ -66,6 +70,13 @@ def _data(spec: CheckpointSpec, dataset: Plain) -> list[str]:
         f"- classes: {', '.join(spec.class_names)}",
         f"- dataset sha256: `{spec.dataset_sha256}`",
     ]
+    if trained_classes(spec.task):
+        lines.append(f"- of these only {', '.join(trained_classes(spec.task))} was seen")
+    if OTHER_DOMAIN in spec.versions:
+        lines.append(
+            f"- adapted to images without labels, {spec.task.target}, "
+            f"sha256 `{spec.versions[OTHER_DOMAIN]}`"
+        )
     if dataset:
         lines.append(f"- every prior and instrument number: `{DATASET_FILE}` in this folder")
     return [*lines, ""]
@@ -102,8 +113,10 @@ def _figures(spec: CheckpointSpec, evaluation: Plain | None) -> list[str]:
     if evaluation is None:
         lines += ["No test split has been evaluated yet (`deeplense evaluate`).", ""]
     else:
+        where = "" if evaluation["same_dataset"] else " of another dataset"
         lines += [
-            f"| {evaluation['split']} split, {evaluation['n']} images | value | 95 % interval |",
+            f"| {evaluation['split']} split, {evaluation['n']} images{where} | value | "
+            "95 % interval |",
             "| --- | --- | --- |",
         ]
         lines += [
@@ -133,7 +146,8 @@ def _limits(spec: CheckpointSpec) -> list[str]:
 
 
 def _origin(spec: CheckpointSpec) -> list[str]:
-    versions = ", ".join(f"{name} {number}" for name, number in sorted(spec.versions.items()))
+    numbers = sorted(spec.versions.items())
+    versions = ", ".join(f"{name} {number}" for name, number in numbers if name != OTHER_DOMAIN)
     return [
         "## Origin",
         "",

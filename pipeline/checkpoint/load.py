@@ -1,6 +1,7 @@
 """Read a checkpoint and use it: verified bytes in, calibrated predictions out; no pickle."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,15 @@ class Run:
         prepared = torch.from_numpy(self.preprocess.apply(np.asarray(images, np.float32)))
         values, description = self.outputs(prepared)
         answer = self.task.answer(values, self.spec.calibration)
-        return Prediction(
-            novelty=self.novelty.quantile(description),
-            class_probability=answer.class_probability,
-            target_mean=answer.target_mean,
-            target_std=answer.target_std,
-            target_quantile=answer.target_quantile,
-        )
+        return Prediction(novelty=self.novelty.quantile(description), **vars(answer))
+
+    @cached_property
+    def tells(self) -> frozenset[str]:
+        """Fields of a :class:`Prediction` that the task fills."""
+        size = self.spec.image_size
+        values, _ = self.outputs(torch.zeros((1, self.spec.in_channels, size, size)))
+        answer = vars(self.task.answer(values, self.spec.calibration))
+        return frozenset(name for name, value in answer.items() if value is not None)
 
     def outputs(self, prepared: Tensor) -> tuple[Floats, Floats]:
         """Raw outputs (B, O) and descriptions (B, D) of prepared images (B, C, H, W)."""
@@ -98,7 +101,7 @@ def network_outputs(
     with torch.inference_mode():
         image = prepared.to(device, memory_format=network.memory_format)
         features = network.backbone(image)
-        values = network.head(features)
+        values = network.read(features, image)
         description = describe(image, features)
     return (
         values.float().cpu().numpy().astype(np.float64),

@@ -22,8 +22,17 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return raw outputs (B, O)."""
-        outputs: Tensor = self.head(self.backbone(image))
+        return self.read(self.backbone(image), image)
+
+    def read(self, features: Tensor, image: Tensor) -> Tensor:
+        """Raw outputs (B, O) of the features (B, F) of images."""
+        outputs: Tensor = self.head(features, image) if self.sees_image else self.head(features)
         return outputs
+
+    @property
+    def sees_image(self) -> bool:
+        """Whether the head is called with the image beside its features."""
+        return bool(getattr(self.head, "sees_image", False))
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -54,7 +63,8 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(image_rng(seed, 0, RunStream.WEIGHTS).integers(2**62)))
         backbone = build_model(model, in_channels, image_size)
-        built = build_task(task, backbone.n_features, class_names, targets)
+        shape = (in_channels, image_size, image_size)
+        built = build_task(task, backbone.n_features, class_names, targets, shape)
     network = Network(backbone, built.head)
     return network.to(memory_format=network.memory_format), built
 

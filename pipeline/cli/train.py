@@ -21,7 +21,8 @@ def train(
     epochs: Annotated[int | None, Parameter(help="Passes over the training images.")] = None,
     max_minutes: Annotated[float | None, Parameter(help="Wall time to end after.")] = None,
     task: Annotated[
-        str | None, Parameter(help="classification, regression or joint; or your own.")
+        str | None,
+        Parameter(help="classification, regression, joint, anomaly, adaptation; or your own."),
     ] = None,
     batch_size: Annotated[int | None, Parameter(help="Images behind one gradient.")] = None,
     learning_rate: Annotated[float | None, Parameter(help="Peak of the schedule.")] = None,

@@ -90,11 +90,14 @@ class OnlineData:
     online : OnlineConfig
     producers : int, optional
         Processes that simulate, by default half of the cores; decides no image.
+    only : tuple of str
+        Classes whose images the splits hold; all if empty.
     """
 
     config: DatasetConfig
     online: OnlineConfig = field(default_factory=OnlineConfig)
     producers: int | None = None
+    only: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -153,13 +156,13 @@ class OnlineData:
         """The first ``n`` images of the train split (B, C, H, W), electron/s; an epoch at most."""
         n = min(n, self.online.images)
         if len(self._first) == 0 or len(self._first[0]) < n:
-            index = first_of_split(self.config, "train", n)
+            index = first_of_split(self.config, "train", n, self.only)
             self._first[:] = [np.concatenate([r.image for r in self._simulate(index, "train")])]
         return self._first[0][:n]
 
     def first_labels(self, n: int = FIRST) -> NDArray[np.int64]:
         """Class index of the first ``n`` images of the train split, an epoch at most."""
-        index = first_of_split(self.config, "train", min(n, self.online.images))
+        index = first_of_split(self.config, "train", min(n, self.online.images), self.only)
         return index % len(self.class_names)
 
     def first_truth(self, name: str, n: int = FIRST) -> NDArray[np.float64]:
@@ -172,7 +175,7 @@ class OnlineData:
         """
         self._require_columns((name,))
         scenes, seed = self.config.scenes, self.config.seed
-        index = first_of_split(self.config, "train", min(n, self.online.images))
+        index = first_of_split(self.config, "train", min(n, self.online.images), self.only)
         return np.array([draw_scene(scenes, seed, int(i)).truth[name] for i in index])
 
     def batches(
@@ -319,14 +322,15 @@ class OnlineSource:
             augmentation = replace(augmentation, epoch=position // self.n_steps)
         return replace(
             self.template,
-            candidates=block(config, size, position),
+            candidates=block(config, size, position, self.data.only),
             signal_factor=1.0 if curriculum is None else curriculum.factor(position),
             augmentation=augmentation,
         )
 
     @cached_property
     def _held_out(self) -> NDArray[np.int64]:
-        return first_of_split(self.data.config, self.split, self.data.n_of(self.split))
+        data = self.data
+        return first_of_split(data.config, self.split, data.n_of(self.split), data.only)
 
 
 def _kind(config: DatasetConfig) -> Kind:

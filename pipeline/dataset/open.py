@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.errors import DatasetNotFoundError
+from pipeline.core.config import hint
+from pipeline.core.errors import ConfigError, DatasetNotFoundError
 from pipeline.core.resources import sim_params
 from pipeline.dataset.place import Url, locate
 from pipeline.dataset.store import Dataset, open_dataset
@@ -60,3 +62,21 @@ def open_data(
 
     config = load_dataset_config(source, overrides)
     return OnlineData(config, online or OnlineConfig(), producers)
+
+
+def restricted(data: Data, class_names: tuple[str, ...]) -> Data:
+    """Return the same data with only the images of these classes in every split; all if empty.
+
+    Class indices, number of images and hash stay those of the whole.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such class.
+    """
+    for name in class_names:
+        if name not in data.class_names:
+            raise ConfigError(
+                f"{data.path}: has no class {name!r} to train on{hint(name, data.class_names)}"
+            )
+    return replace(data, only=class_names)

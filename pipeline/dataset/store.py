@@ -64,11 +64,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A complete dataset, open for reading."""
+    """A complete dataset, open for reading; its splits hold the classes ``only``, if any."""
 
     path: Place
     spec: StoreSpec
     sha256: str
+    only: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -175,7 +176,10 @@ class Dataset:
         """
         if split not in SPLITS:
             raise DatasetError(f"{split!r} is no split; expected one of {', '.join(SPLITS)}")
-        return np.flatnonzero(self.split == SPLITS.index(split)).astype(np.int64)
+        inside = self.split == SPLITS.index(split)
+        if self.only:
+            inside &= np.isin(self.labels, [self.class_names.index(name) for name in self.only])
+        return np.flatnonzero(inside).astype(np.int64)
 
     def rows(self, shard: int) -> slice:
         """Image numbers of one shard."""

@@ -83,19 +83,25 @@ def block_size(config: DatasetConfig, batch_size: int) -> int:
     return int(np.ceil(_MARGIN * batch_size / config.splits.train)) + 8 * len(config.class_names)
 
 
-def block(config: DatasetConfig, batch_size: int, position: int) -> Numbers:
-    """Candidates of the train batch at ``position`` of the stream."""
+def block(
+    config: DatasetConfig, batch_size: int, position: int, only: tuple[str, ...] = ()
+) -> Numbers:
+    """Candidates of the train batch at ``position`` of the stream, of the classes ``only``."""
     size = block_size(config, batch_size)
-    return np.arange(position * size, (position + 1) * size)
+    if only:
+        size = -(-size * len(config.class_names) // len(only))
+    return _of_classes(config, np.arange(position * size, (position + 1) * size), only)
 
 
-def first_of_split(config: DatasetConfig, split: str, n: int) -> Numbers:
-    """Numbers of the first ``n`` images of a split."""
+def first_of_split(
+    config: DatasetConfig, split: str, n: int, only: tuple[str, ...] = ()
+) -> Numbers:
+    """Numbers of the first ``n`` images of a split, of the classes ``only`` if any are named."""
     parts: list[Numbers] = []
     start, found = 0, 0
     step = max(256, 2 * n)
     while found < n:
-        candidates = np.arange(start, start + step)
+        candidates = _of_classes(config, np.arange(start, start + step), only)
         parts.append(np.fromiter(_of_split(config, candidates, split), np.int64))
         found, start = found + len(parts[-1]), start + step
     return np.concatenate(parts)[:n] if parts else np.empty(0, np.int64)
@@ -154,6 +160,13 @@ def _maps(
         kappa = [substructure_convergence(scene, config.grid) for scene in scenes]
         found["kappa"] = np.stack(kappa)[:, None].astype(np.float32)
     return {name: found[name] for name in names}
+
+
+def _of_classes(config: DatasetConfig, numbers: Numbers, only: tuple[str, ...]) -> Numbers:
+    if not only:
+        return numbers
+    wanted = [config.class_names.index(name) for name in only]
+    return numbers[np.isin(numbers % len(config.class_names), wanted)]
 
 
 def _of_split(config: DatasetConfig, candidates: Numbers, split: str) -> Iterator[int]:

@@ -4,7 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,18 +53,26 @@ class Catalogue:
     targets : tuple of TargetTransform
     is_ensemble : bool
         Whether the spread between runs is told.
+    finds_anomalies : bool
+        Whether there is an anomaly score.
     """
 
     names: Sequence[str]
     class_names: tuple[str, ...]
     targets: "tuple[TargetTransform, ...]"
     is_ensemble: bool = False
+    finds_anomalies: bool = False
     columns: dict[str, Any] = field(init=False)  # lists of text and arrays of numbers
     layout: dict[str, Column] = field(init=False)
 
     def __post_init__(self) -> None:
         n = len(self.names)
-        self.layout = layout(self.class_names, self.targets, is_ensemble=self.is_ensemble)
+        self.layout = layout(
+            self.class_names,
+            self.targets,
+            is_ensemble=self.is_ensemble,
+            finds_anomalies=self.finds_anomalies,
+        )
         self.columns = {
             name: _empty(column.kind, n)
             for name, column in self.layout.items()
@@ -102,8 +110,7 @@ class Catalogue:
 
     def header(self, meta: Mapping[str, Any]) -> Any:  # an astropy Table
         """Table of the same columns without rows."""
-        empty = Catalogue((), self.class_names, self.targets, self.is_ensemble)
-        return empty.table(meta)
+        return replace(self, names=()).table(meta)
 
     @property
     def n_scored(self) -> int:
@@ -153,6 +160,8 @@ def scored_rows(
     """Rows of items that the network has answered."""
     answer = verdict.prediction
     network: dict[str, Any] = {"novelty": np.round(answer.novelty, DECIMALS)}  # arrays by column
+    if answer.anomaly is not None:
+        network["anomaly"] = np.round(answer.anomaly, DECIMALS)
     if answer.class_probability is not None:
         network |= _class_values(answer.class_probability, class_names, verdict.class_spread)
     if answer.target_mean is not None and answer.target_std is not None:

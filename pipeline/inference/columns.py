@@ -30,7 +30,11 @@ class Column:
 
 
 def layout(
-    class_names: Sequence[str], targets: "Sequence[TargetTransform]", *, is_ensemble: bool
+    class_names: Sequence[str],
+    targets: "Sequence[TargetTransform]",
+    *,
+    is_ensemble: bool,
+    finds_anomalies: bool = False,
 ) -> dict[str, Column]:
     """Every column by name, in the order of the table."""
     columns = {**_FILE, **_IMAGE}
@@ -47,7 +51,7 @@ def layout(
             )
     for target in targets:
         columns |= target_columns(target, is_ensemble=is_ensemble)
-    return columns | _TRUST
+    return columns | (_ANOMALY if finds_anomalies else {}) | _TRUST
 
 
 _FILE = {
@@ -94,6 +98,14 @@ _IMAGE = {
     "snr": Column("number", "smoothed peak over noise", ucd="stat.snr"),
     "masked_fraction": Column(
         "number", "pixels without a value, filled in", ucd="meta.code.qual;arith.ratio"
+    ),
+}
+_ANOMALY = {
+    "anomaly": Column(
+        "number",
+        "how unlike the classes that were trained on, in robust standard deviations of validation "
+        "images above their median",
+        ucd="stat.value",
     ),
 }
 _TRUST = {

@@ -22,8 +22,6 @@ from pipeline.tasks.base import Floats, Prediction, TargetTransform
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Tasks that answer with a probability for each class.
-CLASSIFIERS = ("classification", "joint")
 #: Symmetries of the square: quarter turns, and those of the mirror image.
 N_SYMMETRIES = 8
 
@@ -87,8 +85,13 @@ class Ensemble:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Classes that are told apart; empty if no run is a classifier."""
-        names = [run.class_names for run in self.runs if run.spec.task.kind in CLASSIFIERS]
+        names = [run.class_names for run in self.runs if "class_probability" in run.tells]
         return names[0] if names else ()
+
+    @property
+    def finds_anomalies(self) -> bool:
+        """Whether a run gives an anomaly score."""
+        return any("anomaly" in run.tells for run in self.runs)
 
     @property
     def targets(self) -> tuple[TargetTransform, ...]:

@@ -40,6 +40,7 @@ class ScoringJob:
             self.ensemble.class_names,
             self.ensemble.targets,
             len(self.ensemble.runs) > 1,
+            self.ensemble.finds_anomalies,
         )
         is_done = np.zeros(len(self.files), bool)
         for row, values in journal.finished(self.files) if journal else ():

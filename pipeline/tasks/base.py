@@ -6,7 +6,7 @@ Its ``Config`` has the fields of :class:`TaskConfig`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,14 @@ from pipeline.core.registry import Family
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pipeline.dataset.loader import Batch
+
 TASKS = Family("task", "pipeline.tasks", ("Config", "build"))
 
 Floats = NDArray[np.float64]
+
+#: Where ``Batch.extra`` holds prepared images of a second domain (B, C, H, W).
+OTHER_DOMAIN = "other_domain"
 
 #: Quantiles of the training values that a transform remembers, evenly spaced from 0 to 1.
 N_PRIOR = 65
@@ -100,6 +105,8 @@ class Prediction:
     class_probability : (B, K), calibrated, or None
     target_mean, target_std : (B, T), in the unit of the target, or in dex for log10, or None
     target_quantile : (B, T, Q) at ``PROBABILITIES``, in the same unit, or None
+    anomaly : (B,), how unlike the classes that were trained on, in robust standard deviations of
+        validation images above their median, or None
     novelty : (B,), fraction of validation images that are closer to the training images
     """
 
@@ -108,6 +115,7 @@ class Prediction:
     target_mean: Floats | None = None
     target_std: Floats | None = None
     target_quantile: Floats | None = None
+    anomaly: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ class Answer:
     target_mean: Floats | None = None
     target_std: Floats | None = None
     target_quantile: Floats | None = None
+    anomaly: Floats | None = None
 
 
 class TaskConfig(Protocol):
@@ -169,16 +178,69 @@ class Task(Protocol):
         """Metrics of a whole split by name, ``monitor`` among them."""
 
 
+@runtime_checkable
+class NeedsShape(Protocol):
+    """A task whose head depends on the shape of the images, e.g. because it draws them.
+
+    Such a head may have ``sees_image = True``: it is then called with features (B, F) and the
+    prepared images (B, C, H, W).
+    """
+
+    def complete(self, image_shape: tuple[int, int, int]) -> None:
+        """Finish the head for images (C, H, W); called once, right after ``build``."""
+
+
+@runtime_checkable
+class NeedsBatch(Protocol):
+    """A task whose loss needs more than raw outputs: changed images, or those of a second domain.
+
+    Attributes
+    ----------
+    helper : nn.Module or None
+        Trained and resumed beside the network; not part of the checkpoint.
+    progress : float
+        How much of the training is done, 0 to 1; kept up to date by the training loop.
+    """
+
+    helper: "nn.Module | None"
+    progress: float
+
+    def batch_loss(self, network: "nn.Module", batch: "Batch") -> "Tensor":
+        """Scalar loss of a batch, in place of ``loss``; ``network`` has ``backbone``, ``head``."""
+
+
+@runtime_checkable
+class NeedsFeatures(Protocol):
+    """A task whose head holds what is measured on features, not learnt by gradients."""
+
+    def settle(self, head: "nn.Module", features: "Tensor") -> None:
+        """Measure it on features (N, F) of training images, before ``head`` is judged."""
+
+
 def build_task(
     config: StrictModel,
     n_features: int,
     class_names: tuple[str, ...],
     targets: tuple[TargetTransform, ...],
+    image_shape: tuple[int, int, int],
 ) -> Task:
-    """Build the task of a task block with a freshly initialised head."""
+    """Build the task of a task block with a freshly initialised head, for images (C, H, W)."""
     kind = getattr(config, "kind", "")
     task: Task = TASKS.load(kind).build(config, n_features, class_names, targets)
+    if isinstance(task, NeedsShape):
+        task.complete(image_shape)
     return task
+
+
+def keeps_last(task: Task) -> bool:
+    """Whether the last weights are kept instead of those with the best monitored metric."""
+    return bool(getattr(task, "keeps_last", False))
+
+
+def trained_classes(config: StrictModel) -> tuple[str, ...]:
+    """Names of the classes that a task is trained on; all of them if empty."""
+    names: tuple[str, ...] = getattr(config, "inliers", ())
+    return names
 
 
 def _apply(function: str, value: Floats) -> Floats:

@@ -106,9 +106,9 @@ def class_floors(dataset: Dataset, split: str) -> dict[str, float]:
     trees = HistGradientBoostingClassifier(
         max_depth=3, max_iter=100, learning_rate=0.08, early_stopping=False, random_state=0
     )
-    trees.fit(_features(dataset, train), labels)
+    trees.fit(plain_statistics(dataset, train), labels)
     probability = np.zeros((len(test), len(dataset.class_names)))
-    probability[:, trees.classes_] = trees.predict_proba(_features(dataset, test))
+    probability[:, trees.classes_] = trees.predict_proba(plain_statistics(dataset, test))
     auc = auc_per_class(dataset.labels[test], probability)
     found = {name: float(a) for name, a in zip(dataset.class_names, auc, strict=True)}
     return {**found, "macro_auc": float(np.mean(auc))}
@@ -168,7 +168,7 @@ def by_detectability(
     return tuple(found)
 
 
-def _features(dataset: Dataset, index: NDArray[np.int64]) -> Floats:
+def plain_statistics(dataset: Dataset, index: NDArray[np.int64]) -> Floats:
     """Plain statistics (N, 41 C) of images, read in order."""
     order = np.sort(index)
     images = dataset.read_images(order)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.card import model_card, read_dataset_description
@@ -18,9 +19,11 @@ from pipeline.core.files import atomic_write
 from pipeline.core.logs import get_logger
 from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.store import Dataset, open_dataset
+from pipeline.inference.target import Target
 from pipeline.statistics import metrics as measure
 from pipeline.statistics.intervals import classification_intervals
-from pipeline.tasks.base import Answer, Floats, Outputs
+from pipeline.tasks.base import Answer, Floats, Outputs, trained_classes
+from pipeline.training.anomaly_report import anomaly_auc, anomaly_ceilings, anomaly_floors
 from pipeline.training.bounds import (
     DetectabilityBin,
     MassFloor,
@@ -29,6 +32,7 @@ from pipeline.training.bounds import (
     class_floors,
     mass_floor,
 )
+from pipeline.training.domain import dataset_domain
 from pipeline.training.journal import Row, read_rows
 from pipeline.training.outputs import SplitOutputs, split_outputs
 from pipeline.training.target_report import TargetReport, target_report
@@ -61,7 +65,8 @@ class Evaluation:
     metrics : dict
         Of calibrated answers. Classification: accuracy, macro_auc, auc_CLASS, cross_entropy (nat)
         and ece. Regression: mae, rmse, bias (``_dex`` for log10 targets), coverage_68, _90, _95;
-        with ``_TARGET`` appended if there are several. Any other task: its own.
+        with ``_TARGET`` appended if there are several. Anomaly: auc_CLASS of the inliers against
+        each other class, and auc_all. Any other task: its own.
     intervals : dict
         95 % bootstrap interval (low, high) of those that have one.
     confusion : (K, K) counts, rows are true classes; None without classes
@@ -131,10 +136,13 @@ class Evaluation:
         found |= {name: value for name, value in self.metrics.items() if name[:4] != "auc_"}
         names = {name: f"{name}_interval" for name in self.intervals if name[:4] != "auc_"}
         found |= {key: self.intervals[name] for name, key in names.items()}
+        auc = {name[4:]: value for name, value in self.metrics.items() if name[:4] == "auc_"}
+        if auc:
+            found["auc"] = auc
+            found["auc_interval"] = {name: self.intervals[f"auc_{name}"] for name in auc}
+            found |= {"ceiling": self.ceiling, "floor": self.floor}
         if self.roc:
-            found["auc"] = self.auc
-            found["auc_interval"] = {name: self.intervals[f"auc_{name}"] for name in self.auc}
-            found |= {"confusion": self.confusion, "ceiling": self.ceiling, "floor": self.floor}
+            found["confusion"] = self.confusion
         bins = [asdict(line) for line in self.by_detectability]
         found |= {"by_detectability": bins} if bins else {}
         if self.targets:
@@ -164,7 +172,8 @@ def evaluate_run(
     ----------
     run : Path
     data : Path
-        A complete dataset with the classes, bands, pixel scale and size of the checkpoint.
+        A complete dataset with the classes, bands, pixel scale and size of the checkpoint; for one
+        that was adapted only the classes matter, and images are prepared as for scoring.
     split : str
         ``test``, ``val`` or ``train``.
     device : str
@@ -184,10 +193,14 @@ def evaluate_run(
     """
     loaded = load_run(run, device=device)
     dataset = open_dataset(data)
-    require_fitting(loaded, dataset)
     if floor_lenses and "axion_mass" not in {target.name for target in loaded.spec.targets}:
         raise ConfigError(f"{run}: --floor is that of axion_mass, which this run does not estimate")
-    found = run_outputs(loaded, dataset, split)
+    is_adapted = hasattr(loaded.spec.task, "domain")
+    if is_adapted and loaded.class_names == dataset.class_names:
+        found = domain_outputs(loaded, dataset, split)
+    else:
+        require_fitting(loaded, dataset)
+        found = run_outputs(loaded, dataset, split)
     floor = mass_floor(dataset, floor_lenses) if floor_lenses else None
     evaluation = _evaluate(loaded, dataset, split, found, floor)
     content = evaluation.to_json()
@@ -209,6 +222,23 @@ def run_outputs(run: Run, dataset: Dataset, split: str) -> SplitOutputs:
         target_names=tuple(target.name for target in run.spec.targets),
     )
     return split_outputs(run.network, source, run.device)
+
+
+def domain_outputs(run: Run, dataset: Dataset, split: str) -> SplitOutputs:
+    """Raw outputs for a split of a dataset of other pixels, prepared as the second domain was."""
+    index = dataset.indices(split)
+    domain = dataset_domain(dataset, index, Target.of(run.preprocess))
+    parts = np.array_split(domain.images, max(1, len(domain.images) // BATCH_SIZE))
+    found = [run.outputs(torch.from_numpy(run.preprocess.apply(part))) for part in parts]
+    values, descriptions = zip(*found, strict=True)
+    index = index[domain.taken]
+    outputs = Outputs(
+        values=np.concatenate(values),
+        labels=dataset.labels[index].astype(np.int64),
+        targets=np.empty((len(index), 0)),
+        index=index,
+    )
+    return SplitOutputs(outputs, np.concatenate(descriptions))
 
 
 def require_fitting(run: Run, dataset: Dataset) -> None:
@@ -250,9 +280,15 @@ def _evaluate(
     if answer.class_probability is not None:
         _judge_classes(run, outputs.labels, answer.class_probability, metrics, intervals)
     targets = _judge_targets(run, outputs, answer, metrics, intervals)
+    inliers = trained_classes(run.spec.task)
+    if answer.anomaly is not None:
+        auc, ends = anomaly_auc(outputs.labels, answer.anomaly, run.class_names, inliers)
+        metrics |= {f"auc_{name}": value for name, value in auc.items()}
+        intervals |= {f"auc_{name}": pair for name, pair in ends.items()}
     if not metrics:
         metrics = run.task.metrics(outputs, run.spec.calibration)
     probability, labels = answer.class_probability, outputs.labels
+    ceilings, floors = _bounds(run, dataset, split, answer)
     rates = () if probability is None else measure.roc_curves(labels, probability)
     return Evaluation(
         run=run.path,
@@ -271,8 +307,8 @@ def _evaluate(
             RocCurve(name, metrics[f"auc_{name}"], *rate)
             for name, rate in zip(run.class_names if rates else (), rates, strict=True)
         ),
-        ceiling={} if probability is None else class_ceilings(dataset, split),
-        floor={} if probability is None else class_floors(dataset, split),
+        ceiling=ceilings,
+        floor=floors,
         by_detectability=()
         if probability is None
         else by_detectability(dataset, outputs.index, probability),
@@ -281,6 +317,21 @@ def _evaluate(
         novelty_above_95=float(np.mean(run.novelty.quantile(found.description) >= 0.95)),
         curves=tuple(read_rows(run.path)),
     )
+
+
+def _bounds(
+    run: Run, dataset: Dataset, split: str, answer: Answer
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Ceilings and floors of the AUC that are told."""
+    if answer.class_probability is not None:
+        return class_ceilings(dataset, split), class_floors(dataset, split)
+    if answer.anomaly is not None:
+        inliers = trained_classes(run.spec.task)
+        return (
+            anomaly_ceilings(dataset, split, inliers),
+            anomaly_floors(dataset, split, inliers),
+        )
+    return {}, {}
 
 
 def _judge_classes(

@@ -90,6 +90,11 @@ def _require_same(
             f"{out}: holds a run on another dataset ({there.dataset_sha256[:12]}, here "
             f"{here.dataset_sha256[:12]}); choose another folder"
         )
+    if here.domain_sha256 != there.domain_sha256:
+        raise CheckpointError(
+            f"{out}: holds a run whose task.target had other images ({there.domain_sha256[:12]}, "
+            f"here {here.domain_sha256[:12]}); choose another folder"
+        )
     if here.config_sha256 != there.config_sha256:
         found = differences(out / CONFIG_FILE, contents[CONFIG_FILE])
         raise CheckpointError(

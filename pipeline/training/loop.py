@@ -20,7 +20,7 @@ from pipeline.core.errors import TrainingError
 from pipeline.core.logs import get_logger, progress
 from pipeline.core.seeding import RunStream, image_rng
 from pipeline.dataset.loader import Batch, Batches
-from pipeline.tasks.base import TargetTransform, Task
+from pipeline.tasks.base import NeedsBatch, TargetTransform, Task, keeps_last
 from pipeline.training.accelerator import Accelerator
 from pipeline.training.config import TrainingConfig
 from pipeline.training.fitted import fit_at_once
@@ -61,6 +61,7 @@ class Parts:
     val: Batches
     journal: Journal
     targets: tuple[TargetTransform, ...] = ()
+    settle: Callable[[Network], None] = lambda _: None  # called before a network is judged
 
     @property
     def judged(self) -> Network:
@@ -232,6 +233,8 @@ def _step(parts: Parts, batches: Sequence[Batch], fraction: float, step: int) ->
     peak = config.optimiser.learning_rate
     rate = learning_rate(fraction, peak, config.schedule, config.epochs)
     set_learning_rate(learner.optimiser, rate)
+    if isinstance(parts.task, NeedsBatch):
+        parts.task.progress = fraction
     loss = parts.accelerator.step(batches, config.optimiser.clip)
     if isinstance(learner.average, AveragedModel):
         learner.average.update_parameters(parts.network)
@@ -289,6 +292,7 @@ def _evaluate(
 ) -> float:
     """Judge the network on the validation split, write a row, keep it if it is the best."""
     trained, core = clock.elapsed, clock.core_elapsed
+    parts.settle(parts.judged)
     found = split_outputs(parts.judged, parts.val, parts.accelerator.device)
     if not np.isfinite(found.outputs.values).all():
         raise TrainingError(
@@ -297,7 +301,9 @@ def _evaluate(
         )
     metrics = parts.task.metrics(found.outputs, parts.task.uncalibrated)
     value = metrics[parts.task.monitor]
-    is_best = _is_better(value, position.best, parts.task.higher_is_better)
+    is_best = keeps_last(parts.task) or _is_better(
+        value, position.best, parts.task.higher_is_better
+    )
     if is_best:
         position.best, position.best_epoch, position.stale = value, position.epoch + 1, 0
         keep(parts.judged.eval(), position, found, metrics)

@@ -13,7 +13,7 @@ from pipeline.checkpoint.network import Network
 from pipeline.core.errors import ConfigError
 from pipeline.core.seeding import RunStream, image_rng
 from pipeline.dataset.loader import Batch
-from pipeline.tasks.base import Task
+from pipeline.tasks.base import NeedsBatch, Task
 from pipeline.training.config import Auxiliary
 
 #: Maps with one channel, whatever the bands.
@@ -41,16 +41,19 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.readout = readout
+        self.helper = task.helper if isinstance(task, NeedsBatch) else None
         self._weight = weight
         self._task = task
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch, averaged over its images."""
+        if isinstance(self._task, NeedsBatch):
+            return self._task.batch_loss(self.network, batch)
         if self.readout is None:
             return self._task.loss(self.network(batch.image), batch.label, batch.target)
         backbone = self.network.backbone
         features = backbone.features_map(batch.image)
-        outputs = self.network.head(backbone.pool(features))
+        outputs = self.network.read(backbone.pool(features), batch.image)
         loss = self._task.loss(outputs, batch.label, batch.target)
         return loss + self._weight * self.readout.loss(features, batch.extra)
 
@@ -102,6 +105,8 @@ def make_objective(
     """
     if auxiliary is None:
         return Objective(network, task)
+    if isinstance(task, NeedsBatch):
+        raise ConfigError("auxiliary: this task has a loss of its own and takes no maps beside it")
     backbone = network.backbone
     if not backbone.map_channels:
         raise ConfigError(

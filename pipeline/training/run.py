@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,16 +20,21 @@ from pipeline.core.config import StrictModel
 from pipeline.core.errors import ConfigError, TrainingError
 from pipeline.core.logs import get_logger
 from pipeline.core.provenance import package_versions
-from pipeline.dataset.loader import Batches
 from pipeline.dataset.online import OnlineData
-from pipeline.dataset.open import open_data
+from pipeline.dataset.open import open_data, restricted
 from pipeline.dataset.preprocess import Preprocess, first_planes, fit_preprocess
-from pipeline.dataset.signal import SIGNAL
-from pipeline.dataset.stream import Map
 from pipeline.models.base import MODELS
-from pipeline.tasks.base import TASKS, Floats
+from pipeline.tasks.base import (
+    OTHER_DOMAIN,
+    TASKS,
+    Floats,
+    NeedsBatch,
+    NeedsFeatures,
+    trained_classes,
+)
 from pipeline.training.accelerator import Accelerator, use_available_cores
 from pipeline.training.config import TrainingConfig
+from pipeline.training.domain import Domain, Paired, training_domain
 from pipeline.training.folder import Plain, begin_or_resume, has_sound_checkpoint
 from pipeline.training.journal import Journal
 from pipeline.training.loggers import require_loggers
@@ -39,6 +43,7 @@ from pipeline.training.objective import make_objective
 from pipeline.training.optimiser import averaged, make_optimiser
 from pipeline.training.outputs import SplitOutputs
 from pipeline.training.processes import Group, launched_group, run_in_processes
+from pipeline.training.sources import make_source
 from pipeline.training.state import (
     Identity,
     Learner,
@@ -140,15 +145,17 @@ def _train(
     watch: Watch | None,
 ) -> TrainSummary:
     """Train in this process, one of a group."""
-    dataset = open_data(data, config.online)
+    dataset = restricted(open_data(data, config.online), trained_classes(config.task))
     accelerator = Accelerator(device, config.precision, compiled=config.compile, group=group)
-    state = _begin(accelerator, config, dataset, out)
+    domain = training_domain(config, dataset)
+    identity = Identity(config.sha256, dataset.sha256, domain.sha256 if domain else "")
+    state = _begin(accelerator, config, dataset, identity, out)
     if state is not None and state["position"]["finished"]:
         position = Position(**state["position"])
         logger.info("%s: already trained (%s); nothing to do", out, position.finished)
         return _summary(out, position, resumed=False, already_done=True)
     use_available_cores(group.size)
-    session = Session(config, dataset, out, accelerator)
+    session = Session(config, dataset, domain, identity, out, accelerator)
     position = session.start(state)
     try:
         with Journal(config, out, position.epoch, position.step) as journal:
@@ -168,12 +175,11 @@ def _train(
 
 
 def _begin(
-    accelerator: Accelerator, config: TrainingConfig, dataset: Data, out: Path
+    accelerator: Accelerator, config: TrainingConfig, dataset: Data, identity: Identity, out: Path
 ) -> Plain | None:
     """Make or read the run folder; the first process makes it, the others follow."""
     state = None
     if accelerator.is_first:
-        identity = Identity(config.sha256, dataset.sha256)
         contents: dict[str, StrictModel] = {CONFIG_FILE: config}
         if dataset.simulation is not None:
             contents[DATASET_FILE] = dataset.simulation
@@ -204,13 +210,19 @@ class Session:
     """Everything that one process needs to train one run."""
 
     def __init__(
-        self, config: TrainingConfig, dataset: Data, out: Path, accelerator: Accelerator
+        self,
+        config: TrainingConfig,
+        dataset: Data,
+        domain: Domain | None,
+        identity: Identity,
+        out: Path,
+        accelerator: Accelerator,
     ) -> None:
         self.config = config
         self.dataset = dataset
         self.out = out
         self.accelerator = accelerator
-        self.identity = Identity(config.sha256, dataset.sha256)
+        self.identity = identity
         self.preprocess = fit_preprocess(dataset, config.preprocess)
         self.targets = fit_targets(config.task, dataset)
         self.network, self.task = build_network(
@@ -225,8 +237,8 @@ class Session:
         labels = dataset.first_labels().astype(np.int64)
         truths = [dataset.first_truth(target.name) for target in self.targets]
         self.task.prepare(labels, np.column_stack(truths) if truths else np.empty((len(labels), 0)))
-        if self.network.backbone.is_fitted and accelerator.group.size > 1:
-            raise ConfigError(f"model {config.model.kind!r} is fitted by one process: --devices 1")
+        if self.network.backbone.is_fitted:
+            self._require_fit(accelerator)
         objective = make_objective(
             self.network,
             self.task,
@@ -242,12 +254,29 @@ class Session:
             network=self.network,
             optimiser=optimiser,
             readout=objective.readout,
+            helper=objective.helper,
             average=None if config.ema is None else averaged(self.network, config.ema),
             precision=accelerator.fabric.strategy.precision,
         )
-        self.train = self._source("train")
-        self.val = self._source("val")
+        names = tuple(target.name for target in self.targets)
+        self.train, self.val = (
+            make_source(config, dataset, self.preprocess, split, accelerator.group, names)
+            for split in ("train", "val")
+        )
+        if domain is not None:
+            self.train = Paired(self.train, domain, self.preprocess, config, accelerator.group)
         self._reference = _reference_images(dataset, self.preprocess)
+
+    def _require_fit(self, accelerator: Accelerator) -> None:
+        """Refuse what a backbone that is fitted at once cannot do."""
+        name = self.config.model.kind
+        if accelerator.group.size > 1:
+            raise ConfigError(f"model {name!r} is fitted by one process: --devices 1")
+        if isinstance(self.task, NeedsBatch) or self.network.sees_image:
+            raise ConfigError(
+                f"task {self.config.task.kind!r} learns by gradients, which model {name!r} has "
+                "none of; take another model"
+            )
 
     def start(self, state: Plain | None) -> Position:
         """Position to train from: that of a saved state, or the beginning, saved at once."""
@@ -274,7 +303,16 @@ class Session:
             val=self.val,
             journal=journal,
             targets=self.targets,
+            settle=self.settle,
         )
+
+    def settle(self, network: Network) -> None:
+        """Let a task measure what it keeps of the features of training images."""
+        if isinstance(self.task, NeedsFeatures):
+            was_training = network.training
+            features = self._describe_train(network.eval())[:, : network.backbone.n_features]
+            self.task.settle(network.head, torch.from_numpy(features))
+            network.train(was_training)
 
     def save(self, position: Position) -> None:
         """Write the resume state, unless the weights are lost."""
@@ -324,9 +362,11 @@ class Session:
         return self.train.n_images
 
     def _plugins(self) -> dict[str, str]:
-        """Hashes of the user's own files behind model and task."""
+        """Hashes of the user's own files behind model and task, and of a second domain's images."""
         model, task = self.config.model.kind, self.config.task.kind
-        return MODELS.fingerprint(model) | TASKS.fingerprint(task)
+        other = self.identity.domain_sha256
+        domain = {OTHER_DOMAIN: other} if other else {}
+        return MODELS.fingerprint(model) | TASKS.fingerprint(task) | domain
 
     def _describe_train(self, network: Network) -> Floats:
         """Descriptions of the reference images, by a network in evaluation mode."""
@@ -337,42 +377,6 @@ class Session:
                 for part in torch.split(self._reference, size)
             ]
         )
-
-    def _source(self, split: str) -> Batches:
-        is_train, group = split == "train", self.accelerator.group
-        augment = self.config.augment
-        return self.dataset.batches(
-            split,
-            self.preprocess,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            target_names=tuple(t.name for t in self.targets),
-            augment=is_train and augment.enabled,
-            rotate=augment.rotate,
-            flip=augment.flip,
-            max_shift=augment.max_shift if is_train else 0,
-            drop_last=is_train and self.dataset.n_of(split) >= self.config.batch_size,
-            rank=group.rank if is_train else 0,
-            n_ranks=group.size if is_train else 1,
-            **self._special(is_train),
-        )
-
-    def _special(self, is_train: bool) -> dict[str, Any]:
-        """What only one of the two kinds of data can do: new noise, or maps beside the images."""
-        augment, auxiliary = self.config.augment, self.config.auxiliary
-        maps = () if auxiliary is None else auxiliary.maps
-        is_online = isinstance(self.dataset, OnlineData)
-        if not set(maps) <= set(get_args(Map) if is_online else (SIGNAL,)):
-            raise ConfigError(
-                f"{self.dataset.path}: found auxiliary.maps {', '.join(maps)}; images simulated on "
-                f"the fly have {', '.join(get_args(Map))}, a stored dataset with fits has {SIGNAL}"
-            )
-        if is_online:
-            return {"maps": maps} if maps else {}
-        if augment.redraw_noise and is_train and not augment.enabled:
-            raise ConfigError("augment.redraw_noise is set, but augment.enabled is false")
-        is_redrawn, has_signal = augment.redraw_noise and is_train, bool(maps) and is_train
-        return {"redraw_noise": is_redrawn, "signal": has_signal}
 
 
 def _reference_images(dataset: Data, preprocess: Preprocess) -> torch.Tensor:

@@ -64,14 +64,19 @@ class Learner:
     readout: nn.Module | None
     average: nn.Module | None
     precision: Any  # Any: Fabric's precision plug-in, whose state is that of a gradient scaler
+    helper: nn.Module | None = None
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run folder was made from; a resume needs the same."""
+    """What a run folder was made from; a resume needs the same.
+
+    ``domain_sha256`` is of the images of a second domain; empty without one.
+    """
 
     config_sha256: str
     dataset_sha256: str
+    domain_sha256: str = ""
 
 
 def state_path(run: Path) -> Path:
@@ -89,6 +94,7 @@ def save_state(run: Path, identity: Identity, position: Position, learner: Learn
         "network": learner.network.state_dict(),
         "optimiser": learner.optimiser.state_dict(),
         "readout": learner.readout.state_dict() if learner.readout else {},
+        "helper": learner.helper.state_dict() if learner.helper else {},
         "average": learner.average.state_dict() if learner.average else {},
         "precision": learner.precision.state_dict(),
     }
@@ -132,6 +138,8 @@ def restore(content: dict[str, Any], learner: Learner) -> Position:  # Any: from
         learner.optimiser.load_state_dict(content["optimiser"])
         if learner.readout is not None:
             learner.readout.load_state_dict(content["readout"], strict=True)
+        if learner.helper is not None:
+            learner.helper.load_state_dict(content["helper"], strict=True)
         if learner.average is not None:
             learner.average.load_state_dict(content["average"], strict=True)
         learner.precision.load_state_dict(content["precision"])

@@ -32,5 +32,6 @@ def fit_targets(task: StrictModel, dataset: Data) -> tuple[TargetTransform, ...]
 
 def monitored_metric(task: StrictModel, dataset: Data) -> tuple[str, bool]:
     """Name of the validation metric that a task is judged by, and whether more of it is better."""
-    built = build_task(task, 1, dataset.class_names, fit_targets(task, dataset))
+    targets = fit_targets(task, dataset)
+    built = build_task(task, 1, dataset.class_names, targets, dataset.image_shape)
     return built.monitor, built.higher_is_better

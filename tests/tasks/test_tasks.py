@@ -5,26 +5,53 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from pipeline.checkpoint.network import Network
 from pipeline.core.errors import ConfigError
+from pipeline.dataset.loader import Batch
+from pipeline.models._backbone import Backbone
 from pipeline.statistics.regression import MEDIAN
 from pipeline.tasks.base import (
+    OTHER_DOMAIN,
     TASKS,
     Outputs,
     TargetTransform,
     build_task,
     fit_target,
 )
+from pipeline.training.objective import Objective
 
 CLASSES = ("no", "subhalo", "vortex")
 PRIOR = tuple(np.linspace(-23.75, -22.25, 65).tolist())
 TARGET = TargetTransform(
     name="axion_mass", unit="eV", function="log10", mean=-23.0, std=0.433, prior=PRIOR
 )
-HEADS = ("gaussian", "binned", "quantile")
-#: Every kind, and every head of the regression.
-ASKED = {kind: kind for kind in TASKS.kinds()} | {
-    f"regression, {head}": {"kind": "regression", "head": head} for head in HEADS
+#: Every kind, and every way in which one can work.
+WAYS = {
+    "regression": ("head", ("gaussian", "binned", "quantile")),
+    "anomaly": ("method", ("vae", "adversarial", "mahalanobis", "knn")),
+    "adaptation": ("method", ("source_only", "coral", "dann", "adamatch")),
 }
+SMALL = {"anomaly": {"latent": 4, "width": 4}}
+ASKED = {kind: kind for kind in TASKS.kinds()} | {
+    f"{kind}, {way}": {"kind": kind, key: way, **SMALL.get(kind, {})}
+    for kind, (key, ways) in WAYS.items()
+    for way in ways
+}
+SIZE = 8
+
+
+class Means(Backbone):
+    """Features are the means of the channels, so that an image can be made of its features."""
+
+    n_features = 8
+
+    def forward(self, image):
+        return image.mean(dim=(2, 3))
+
+
+def images(features: torch.Tensor) -> torch.Tensor:
+    """Images (B, 8, SIZE, SIZE) that have these features (B, 8)."""
+    return features[:, :, None, None].expand(-1, -1, SIZE, SIZE)
 
 
 def task(asked):
@@ -32,14 +59,27 @@ def task(asked):
     targets = (TARGET,) if config.targets else ()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_task(config, 8, CLASSES, targets)
+        return build_task(config, 8, CLASSES, targets, (8, SIZE, SIZE))
+
+
+def raw(built, features: torch.Tensor) -> torch.Tensor:
+    return Network(Means(), built.head)(images(features))
+
+
+def training_loss(built, features, label, target) -> torch.Tensor:
+    """What a training step lowers, with a second domain that differs by a factor."""
+    extra = {OTHER_DOMAIN: images(1.5 * features)}
+    batch = Batch(images(features), label, target, torch.arange(len(label)), extra)
+    return Objective(Network(Means(), built.head), built)(batch)
 
 
 def outputs(asked, n: int = 60) -> Outputs:
     rng = np.random.default_rng(3)
     features = torch.from_numpy(rng.normal(size=(n, 8)).astype(np.float32))
     with torch.inference_mode():
-        values = task(asked).head(features).double().numpy()
+        built = task(asked)
+        built.head.eval()
+        values = raw(built, features).double().numpy()
     mass = 10.0 ** rng.uniform(-23.75, -22.25, size=(n, 1))
     mass[np.arange(n) % 3 != 2] = np.nan
     return Outputs(values, np.arange(n) % 3, mass, np.arange(n))
@@ -49,14 +89,16 @@ def outputs(asked, n: int = 60) -> Outputs:
 def test_loss_is_a_finite_scalar_that_moves_the_head(kind):
     built, made = task(kind), outputs(kind)
     features = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
-    loss = built.loss(
-        built.head(features),
-        torch.from_numpy(made.labels),
-        torch.from_numpy(made.targets if TASKS.config(kind).targets else np.empty((60, 0))).float(),
-    )
-    loss.backward()
-    assert loss.shape == () and torch.isfinite(loss)
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in built.head.parameters())
+    target = made.targets if TASKS.config(kind).targets else np.empty((60, 0))
+    label, target = torch.from_numpy(made.labels), torch.from_numpy(target).float()
+    for loss in (
+        built.loss(raw(built, features), label, target),
+        training_loss(built, features, label, target),
+    ):
+        built.head.zero_grad()
+        loss.backward()
+        assert loss.shape == () and torch.isfinite(loss)
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in built.head.parameters())
 
 
 @pytest.mark.parametrize("kind", ASKED.values(), ids=ASKED)
@@ -64,7 +106,8 @@ def test_answer_and_metrics_are_finite_and_hold_what_is_monitored(kind):
     built, made = task(kind), outputs(kind)
     calibration = built.calibrate(made)
     answer = built.answer(made.values, calibration)
-    filled = [a for a in (answer.class_probability, answer.target_mean) if a is not None]
+    given = (answer.class_probability, answer.target_mean, answer.anomaly)
+    filled = [a for a in given if a is not None]
     assert filled and all(np.isfinite(a).all() and len(a) == 60 for a in filled)
     for numbers in (calibration, built.uncalibrated):
         assert np.isfinite(built.metrics(made, numbers)[built.monitor])
@@ -79,7 +122,7 @@ def test_class_probabilities_sum_to_one_and_keep_the_networks_ranking():
 
 def test_classification_of_one_class_is_refused():
     with pytest.raises(ConfigError, match="two classes"):
-        build_task(TASKS.config("classification"), 8, ("no",), ())
+        build_task(TASKS.config("classification"), 8, ("no",), (), (1, SIZE, SIZE))
 
 
 def test_target_transform_is_inverted_and_keeps_missing_values():
@@ -135,13 +178,16 @@ def test_head_learns_what_the_features_say(kind):
     target = mass.float() if TASKS.config(kind).targets else torch.empty((300, 0))
     optimiser = torch.optim.Adam(built.head.parameters(), lr=0.02)
     losses = []
-    for _ in range(500):
-        loss = built.loss(built.head(features), torch.from_numpy(label), target)
+    torch.manual_seed(0)
+    has_truth = "anomaly" not in str(kind)
+    for _ in range(500 if has_truth else 30):
+        loss = built.loss(raw(built, features), torch.from_numpy(label), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    values = built.head(features).detach().double().numpy()
+    built.head.eval()
+    values = raw(built, features).detach().double().numpy()
     made = Outputs(values, label, target.double().numpy(), np.arange(300))
     answer = built.answer(values, built.calibrate(made))
     if answer.class_probability is not None:
@@ -193,7 +239,7 @@ def test_joint_is_its_two_tasks_side_by_side():
 def test_several_targets_are_learnt_and_told_apart():
     config = TASKS.config({"kind": "regression", "targets": ("axion_mass", "f_sub")})
     other = TARGET.model_copy(update={"name": "f_sub", "mean": -2.0})
-    built = build_task(config, 8, CLASSES, (TARGET, other))
+    built = build_task(config, 8, CLASSES, (TARGET, other), (8, SIZE, SIZE))
     made = outputs("regression")
     values = np.random.default_rng(0).normal(size=(60, built.n_outputs))
     both = np.column_stack((made.targets, np.full(60, 0.01)))
