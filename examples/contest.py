@@ -120,7 +120,7 @@ def draw(out: Path, best: Evaluation, path: Path) -> None:
         minutes = [float(row["core_seconds"] or 0.0) / 60.0 for row in rows]
         axes.plot(minutes, [row["val_macro_auc"] for row in rows], label=label)
     axes.axhline(best.floor["macro_auc"], color="0.6", ls=":", label="plain statistics")
-    axes.set(xlabel="minutes of one core", ylabel="macro AUC, validation", ylim=(0.45, 1.0))
+    axes.set(xlabel="minutes of one core", ylabel="macro AUC, validation", ylim=(None, 1.0))
     axes.legend(frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
