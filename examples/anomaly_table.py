@@ -13,10 +13,13 @@ import json
 from pathlib import Path
 
 from pipeline.benchmark.published import published
+from pipeline.dataset.store import open_dataset
+from pipeline.training.anomaly_report import anomaly_ceilings, anomaly_floors
 from pipeline.training.config import load_training_config
 from pipeline.training.evaluate import Evaluation, evaluate_run
 from pipeline.training.run import run_training
 
+INLIERS = ("no",)
 METHODS = ("vae", "adversarial", "mahalanobis", "knn")
 
 
@@ -53,19 +56,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--method", action="append", help="only these methods")
+    parser.add_argument("--method", action="append", help="only these methods; none trains none")
     parser.add_argument("--set", action="append", default=[], help="setting of the recipe")
     arguments = parser.parse_args()
     for data in arguments.data:
         print(f"\n{data.stem}\n\n| method | against all | subhalo | vortex |")
         print("| --- " * 4 + "|")
-        for method in arguments.method or METHODS:
+        for method in [m for m in arguments.method or METHODS if m != "none"]:
             found = judged(arguments.out, data, method, arguments.set)
             ends = {k[4:]: v for k, v in found.intervals.items() if k[:4] == "auc_"}
             values = {k[4:]: v for k, v in found.metrics.items() if k[:4] == "auc_"}
             print(line(f"`{method}`", values, ends), flush=True)
-        print(line("plain statistics", found.floor, {}))
-        print(line("ceiling", found.ceiling or known_ceilings(data.stem), {}))
+        dataset = open_dataset(data)
+        print(line("plain statistics", *anomaly_floors(dataset, "test", INLIERS)))
+        ceiling = anomaly_ceilings(dataset, "test", INLIERS) or known_ceilings(data.stem)
+        print(line("ceiling", ceiling, {}), flush=True)
         for figure in published().figures:
             if figure.task == "anomaly" and figure.dataset == data.stem and figure.auc:
                 print(line(f"DeepLense {figure.model}, theirs", figure.auc, {}))

@@ -63,23 +63,25 @@ def anomaly_ceilings(dataset: Dataset, split: str, inliers: tuple[str, ...]) -> 
     return found
 
 
-def anomaly_floors(dataset: Dataset, split: str, inliers: tuple[str, ...]) -> dict[str, float]:
-    """Those AUC for a score that needs no network: distance in 41 plain statistics.
+def anomaly_floors(
+    dataset: Dataset, split: str, inliers: tuple[str, ...]
+) -> tuple[dict[str, float], dict[str, Pair]]:
+    """Those AUC and intervals for a score that needs no network: distance in 41 plain statistics.
 
     Mahalanobis' to the training images of the inliers; empty where images are too small.
     """
     if dataset.image_shape[1] < MIN_SIZE:
-        return {}
+        return {}, {}
     wanted = [dataset.class_names.index(name) for name in inliers]
     train = dataset.indices("train")
     train = train[np.isin(dataset.labels[train], wanted)][:FLOOR_TRAIN]
     test = dataset.indices(split)[:FLOOR_TEST]
     if len(train) < 2:
-        return {}
+        return {}, {}
     reference = fit_reference(plain_statistics(dataset, train))
     score = reference.distance(plain_statistics(dataset, test))
     labels = dataset.labels[test].astype(np.int64)
-    return anomaly_auc(labels, score, dataset.class_names, inliers)[0]
+    return anomaly_auc(labels, score, dataset.class_names, inliers)
 
 
 def _others(

@@ -329,7 +329,7 @@ def _bounds(
         inliers = trained_classes(run.spec.task)
         return (
             anomaly_ceilings(dataset, split, inliers),
-            anomaly_floors(dataset, split, inliers),
+            anomaly_floors(dataset, split, inliers)[0],
         )
     return {}, {}
 
