@@ -15,7 +15,7 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Seconds to wait for what must come; a busy machine is slow.
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 class Browser:
@@ -101,11 +101,18 @@ class Browser:
         """Text that a reader sees in an element."""
         return str(self.js(f"(document.querySelector({selector!r}) || {{}}).innerText || ''"))
 
-    def upload(self, selector: str, path: Path) -> None:
-        """Choose a file in a file input."""
-        root = self.send("DOM.getDocument")["root"]["nodeId"]
-        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.send("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+    def upload(self, selector: str, path: Path, until: str) -> None:
+        """Choose a file in a file input, again if the page did not listen yet, until it shows."""
+        end = time.monotonic() + PATIENCE
+        while not self.js(until):
+            assert time.monotonic() < end, f"never true: {until}\n{self.text()[-2000:]}"
+            root = self.send("DOM.getDocument")["root"]["nodeId"]
+            node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+            if node:
+                self.send("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+            again = time.monotonic() + 15.0
+            while not self.js(until) and time.monotonic() < again:
+                time.sleep(0.05)
 
     def click(self, selector: str, text: str = "") -> None:
         """Click the first element of a selector that contains a text."""

@@ -38,8 +38,7 @@ def put(browser: Browser, path: Path) -> str:
         browser.click("#upload button[aria-label=Clear], #upload button[title=Clear]")
         browser.wait("!!document.querySelector('#score-text .dl-hint')")
     browser.wait("!!document.querySelector('#upload input[type=file]')")
-    browser.upload("#upload input[type=file]", path)
-    browser.wait(f"{ANSWERED} || {REFUSED}")
+    browser.upload("#upload input[type=file]", path, until=f"{ANSWERED} || {REFUSED}")
     return browser.text("#score-text")
 
 
@@ -138,8 +137,8 @@ def test_an_upload_of_500_megabytes_is_refused_before_it_is_read(
     put(browser, lens)
     browser.click("#upload button[aria-label=Clear], #upload button[title=Clear]")
     browser.wait("!!document.querySelector('#upload input[type=file]')")
-    browser.upload("#upload input[type=file]", huge)
-    browser.wait("/exceeds|exceeded|maximum allowed|too large/i.test(document.body.innerText)")
+    refused = "/exceeds|exceeded|maximum allowed|too large/i.test(document.body.innerText)"
+    browser.upload("#upload input[type=file]", huge, until=refused)
     browser.open(served.url)
     browser.wait("!!document.querySelector('#upload input[type=file]')")
     assert percentages(put(browser, lens))
