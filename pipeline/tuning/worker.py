@@ -2,6 +2,7 @@
 
 import gc
 import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from pipeline.tuning.space import Recipe
 from pipeline.tuning.study import Claim, Study
 
 logger = get_logger("tune")
+
+#: torch's random numbers are the process's: its threads (those of a Dask worker) take turns.
+_TURN = threading.Lock()
 
 
 class _Pruned(Exception):  # noqa: N818 - no error: a decision
@@ -73,7 +77,7 @@ def run_trials(
     """
     n_done = 0
     while at_most is None or n_done < at_most:
-        with study.claim() as claim:
+        with _TURN, study.claim() as claim:
             if claim is None:
                 break
             try:

@@ -119,17 +119,24 @@ def test_readme_prints_every_command_from_zero_to_a_run(commands: Any) -> None:
     assert len(commands.prepare) == 2
 
 
-def test_workers_of_a_cluster_need_no_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "function", "flow"),
+    [("shard_tasks", "_cluster_flow", "shards"), ("tune", "_trial_flow", "trials")],
+)
+def test_workers_of_a_cluster_need_no_checkout(
+    module: str, function: str, flow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib import import_module
+
     import cloudpickle
     from prefect.task_runners import ThreadPoolTaskRunner
 
     monkeypatch.syspath_prepend(ROOT / "flows")
-    from shard_tasks import _cluster_flow
-
-    sent = cloudpickle.dumps(_cluster_flow(ThreadPoolTaskRunner()))
+    made = getattr(import_module(module), function)(ThreadPoolTaskRunner())
+    sent = cloudpickle.dumps(made)
     code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).name)"
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, check=True)
-    assert done.stdout.strip() == b"shards"
+    assert done.stdout.strip() == flow.encode()
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import pickle
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from pipeline.training.config import load_training_config
 from pipeline.training.run import run_training
 from pipeline.training.state import read_state
 from pipeline.tuning.worker import open_study, run_trials
+from pipeline.workflow.tune import Search, summarise, trials_left, tune_one
 
 SPACE = """\
 parameters:
@@ -88,6 +91,19 @@ def test_page_is_one_file_with_history_importances_and_parallel_coordinates(whol
         assert f'aria-label="{label}' in page
     assert "deeplense evaluate" in page and "learning_rate" in page
     assert not re.search(r'(src|href)="(?!#|data:)', page) and "<script" not in page
+
+
+def test_tasks_of_a_cluster_share_a_study_one_trial_each(data, make_files, tmp_path):
+    """Threads stand for a worker's; what a task gets travels as bytes."""
+    config, space = make_files(tmp_path)
+    search = Search(str(config), str(space), data, tmp_path / "s", ("epochs=1",), device="cpu")
+    assert trials_left(search) == 3
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pickle.loads(pickle.dumps(search)) for _ in range(4)]  # noqa: S301 - our own
+        assert sorted(pool.map(tune_one, sent)) == [0, 1, 1, 1]
+    assert trials_left(search) == 0
+    found = summarise(search)
+    assert (found.complete, found.running) == (3, 0)
 
 
 @pytest.mark.parametrize("n_saves", [2, 6])
