@@ -7,7 +7,7 @@ __all__ = ["__version__", "load_run", "open_dataset", "simulate"]
 
 #: Public name -> module that defines it.
 _HOME = {
-    "load_run": "pipeline.checkpoint.load",
+    "load_run": "pipeline.checkpoint.any_run",
     "open_dataset": "pipeline.dataset.store",
     "simulate": "pipeline.dataset.single",
 }

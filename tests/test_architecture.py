@@ -25,6 +25,7 @@ RANKS = {
     "explain": 6.7,
     "tuning": 6.7,
     "report": 7,
+    "export": 6.5,
     "benchmark": 7,
     "exchange": 7,
     "app": 7.5,
@@ -44,6 +45,8 @@ HOMES = {
     "jinja2": {"pipeline/report"},
     "matplotlib": {"pipeline/report"},
     "vit_pytorch": {"pipeline/models"},
+    "onnx": {"pipeline/export"},
+    "onnxruntime": {"pipeline/checkpoint"},
     "safetensors": {"pipeline/checkpoint", "pipeline/training"},
     "optuna": {"pipeline/tuning"},
 }
@@ -61,6 +64,8 @@ HEAVY = [
     "sklearn",
     "jax",
     "gradio",
+    "onnx",
+    "onnxruntime",
 ]
 SOURCES = sorted([*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 MAX_LINES = 400

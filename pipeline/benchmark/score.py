@@ -34,7 +34,7 @@ def run(*, quick: bool = False) -> Rows:
     n_files, n_turns = (N_QUICK, 1) if quick else (N_FILES, N_TURNS)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        folder = _write_run(root / "run")
+        folder = write_run(root / "run")
         files = _write_files(root / "sky", n_files)
         seconds = _measure(folder, files, root, n_turns)
         start = _seconds(lambda: _command(folder, files[:1], root / "one.csv"))
@@ -110,21 +110,22 @@ def _write_files(folder: Path, n_files: int) -> list[Path]:
     folder.mkdir()
     rng = np.random.Generator(np.random.Philox(2))
     paths = [folder / f"{i:05d}.fits" for i in range(n_files)]
-    for path, image in zip(paths, _rings(n_files, rng), strict=True):
+    for path, image in zip(paths, rings(n_files, rng), strict=True):
         header = fits.Header({"PIXSCALE": SCALE, "BUNIT": "electron/s"})
         fits.PrimaryHDU(image, header).writeto(path)
     return paths
 
 
-def _rings(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def rings(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Rings of varied radius in noise (n, SIZE, SIZE)."""
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     radius = rng.uniform(16, 22, n)[:, None, None]
     ring = 20 * np.exp(-0.5 * ((np.hypot(x, y) - radius) / 2) ** 2)
     return np.asarray(ring + rng.standard_normal(ring.shape), np.float32)
 
 
-def _write_run(folder: Path) -> Path:
-    """A run folder of a small network with untrained weights."""
+def write_run(folder: Path, model: str = "lens_hybrid") -> Path:
+    """A run folder of a network (``NAME`` or ``NAME:VARIANT``) with untrained weights."""
     import torch
 
     from pipeline.checkpoint.load import network_outputs
@@ -141,16 +142,19 @@ def _write_run(folder: Path) -> Path:
         bands=("f814w",), pixel_scale=SCALE, size=SIZE, normalise="noise", stretch=("asinh",),
         softening=3.0, background=(0.0,), sigma=(1.0,), offset=(0.0,), scale=(1.0,), clip=20.0,
     )  # fmt: skip
-    model, task = MODELS.config("lens_hybrid"), TASKS.config("classification")
+    kind, _, variant = model.partition(":")
+    block = MODELS.variant(kind, variant) if variant else MODELS.config(kind)
+    chosen = block.with_changes(fit="resample")
+    task = TASKS.config("classification")
     classes = ("no", "subhalo", "vortex")
     network, _ = build_network(
-        model, task, in_channels=1, image_size=SIZE, class_names=classes, targets=()
+        chosen, task, in_channels=1, image_size=SIZE, class_names=classes, targets=()
     )
     network.eval()
-    images = preprocess.apply(_rings(256, np.random.Generator(np.random.Philox(3)))[:, None])
+    images = preprocess.apply(rings(256, np.random.Generator(np.random.Philox(3)))[:, None])
     _, description = network_outputs(network, torch.from_numpy(images), torch.device("cpu"))
     spec = CheckpointSpec(
-        task=task, model=model, class_names=classes, targets=(), preprocess=preprocess,
+        task=task, model=chosen, class_names=classes, targets=(), preprocess=preprocess,
         calibration={"temperature": 1.0}, n_parameters=network.n_parameters, n_train=128,
         n_val=128, seed=0, epoch=0, step=0, metrics={}, dataset_sha256="0" * 64,
         config_sha256="0" * 64, weights_sha256="", reference_sha256="",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.spec import DATASET_FILE, CheckpointSpec
-from pipeline.core.yaml_source import read_yaml
+from pipeline.checkpoint.spec import DATASET_FILE, CheckpointSpec, run_text
+from pipeline.core.yaml_source import parse_yaml
 from pipeline.tasks.base import OTHER_DOMAIN, trained_classes
 
 Plain = Mapping[str, Any]  # Any: plain JSON or YAML data
@@ -36,9 +36,9 @@ def model_card(spec: CheckpointSpec, dataset: Plain, evaluation: Plain | None = 
 
 
 def read_dataset_description(folder: Path) -> Plain:
-    """Resolved dataset configuration in a run folder; empty if there is none."""
-    path = folder / DATASET_FILE
-    return read_yaml(path)[0] if path.is_file() else {}
+    """Resolved dataset configuration of a run folder or exported network; empty if unknown."""
+    text = run_text(folder, DATASET_FILE)
+    return {} if text is None else parse_yaml(text, str(folder / DATASET_FILE))[0]
 
 
 def _use(spec: CheckpointSpec) -> list[str]:

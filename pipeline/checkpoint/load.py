@@ -12,6 +12,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from pipeline.checkpoint.any_run import predict, require_task
 from pipeline.checkpoint.network import Network, build_network
 from pipeline.checkpoint.novelty import Novelty, describe
 from pipeline.checkpoint.spec import (
@@ -50,6 +51,11 @@ class Run:
         return self.spec.sha256
 
     @property
+    def file_sha256(self) -> None:
+        """A folder is no file."""
+        return None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
         return self.spec.class_names
@@ -67,16 +73,7 @@ class Run:
         -------
         Prediction
         """
-        expected = (len(self.preprocess.bands), self.spec.image_size, self.spec.image_size)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise CheckpointError(
-                f"{self.path}: takes images of shape (B, {', '.join(map(str, expected))}), "
-                f"found {images.shape}"
-            )
-        prepared = torch.from_numpy(self.preprocess.apply(np.asarray(images, np.float32)))
-        values, description = self.outputs(prepared)
-        answer = self.task.answer(values, self.spec.calibration)
-        return Prediction(novelty=self.novelty.quantile(description), **vars(answer))
+        return predict(self, images)
 
     @cached_property
     def tells(self) -> frozenset[str]:
@@ -86,9 +83,22 @@ class Run:
         answer = vars(self.task.answer(values, self.spec.calibration))
         return frozenset(name for name, value in answer.items() if value is not None)
 
+    def prepare(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What :meth:`judged` takes, of images (B, C, H, W) as :meth:`predict` takes them."""
+        return self.preprocess.apply(images)
+
+    def judged(self, prepared: NDArray[np.float32]) -> tuple[Floats, Floats]:
+        """Raw outputs (B, O) and distances (B,) of prepared images (B, C, H, W)."""
+        values, description = self.outputs(torch.from_numpy(prepared))
+        return values, self.novelty.distance(description)
+
     def outputs(self, prepared: Tensor) -> tuple[Floats, Floats]:
         """Raw outputs (B, O) and descriptions (B, D) of prepared images (B, C, H, W)."""
         return network_outputs(self.network, prepared, self.device)
+
+    def rank(self, distance: Floats) -> Floats:
+        """Novelty (B,) of distances."""
+        return self.novelty.rank(distance)
 
 
 def network_outputs(
@@ -128,8 +138,7 @@ def load_run(path: Path | str, *, device: str = "cpu", task: str | None = None) 
     """
     path = Path(path)
     spec = read_spec(path)
-    if task is not None and spec.task.kind != task:
-        raise CheckpointError(f"{path}: a checkpoint for {spec.task.kind!r}, needed is {task!r}")
+    require_task(path, spec, task)
     weights = _verified(path, WEIGHTS_FILE, spec.weights_sha256)
     reference = _verified(path, REFERENCE_FILE, spec.reference_sha256)
     try:

@@ -65,7 +65,7 @@ def build_network(
         backbone = build_model(model, in_channels, image_size)
         shape = (in_channels, image_size, image_size)
         built = build_task(task, backbone.n_features, class_names, targets, shape)
-    network = Network(backbone, built.head)
+        network = Network(backbone, built.head)  # a task may make its head when it is asked for
     return network.to(memory_format=network.memory_format), built
 
 

@@ -7,12 +7,14 @@ fraction of validation images that lie closer.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline.statistics.distance import GaussianReference, fit_reference, quantile_in
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = np.typing.NDArray[np.float64]
 
@@ -46,7 +48,7 @@ def fit_novelty(train: Floats, val: Floats) -> Novelty:
     return Novelty(reference, np.sort(reference.distance(val)))
 
 
-def describe(image: Tensor, features: Tensor) -> Tensor:
+def describe(image: "Tensor", features: "Tensor") -> "Tensor":
     """Network features and image statistics side by side.
 
     Parameters
@@ -59,14 +61,22 @@ def describe(image: Tensor, features: Tensor) -> Tensor:
     -------
     Tensor, shape (B, F + 8 C), float32
     """
+    import torch
+
     return torch.cat((features.float(), image_statistics(image.float())), dim=1)
 
 
-def image_statistics(image: Tensor) -> Tensor:
+def image_statistics(image: "Tensor") -> "Tensor":
     """Eight statistics of each channel, shape (B, 8 C)."""
+    import torch
+
     size = image.shape[-1]
-    axis = (torch.arange(size, device=image.device) + 0.5) / size * 2 - 1
-    radius = torch.hypot(axis[:, None], axis[None, :])
+    axis = (np.arange(size) + 0.5) / size * 2 - 1
+    radius = np.hypot(axis[:, None], axis[None, :]).ravel()
+    middle, rim = (
+        torch.from_numpy(np.flatnonzero(where)).to(image.device)
+        for where in (radius < 0.25, radius > 0.9)
+    )
     rough_x = image[..., :, 1:] - image[..., :, :-1]
     rough_y = image[..., 1:, :] - image[..., :-1, :]
     turned = image.flip(-1, -2)
@@ -78,7 +88,7 @@ def image_statistics(image: Tensor) -> Tensor:
         flat.amin(dim=2),
         torch.log(rough_x.abs().mean(dim=(2, 3)) + rough_y.abs().mean(dim=(2, 3)) + FLOOR),
         torch.log((image - turned).abs().mean(dim=(2, 3)) + FLOOR),
-        image[..., radius < 0.25].mean(dim=2),
-        image[..., radius > 0.9].mean(dim=2),
+        flat[..., middle].mean(dim=2),
+        flat[..., rim].mean(dim=2),
     )
     return torch.cat(parts, dim=1)

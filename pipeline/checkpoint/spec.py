@@ -4,10 +4,11 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
+from pipeline.checkpoint.onnx_file import is_onnx, onnx_text
 from pipeline.core.config import StrictModel, dump, validate
 from pipeline.core.errors import CheckpointError, ConfigError
 from pipeline.core.files import atomic_write
@@ -31,6 +32,8 @@ CARD_FILE = "MODEL_CARD.md"
 LAST_FOLDER = "last"
 STATE_FILE = "state.pt"
 EVALUATION_FILE = "evaluation.json"
+#: Texts of a run folder that say what it is; an exported network carries them along.
+TEXT_FILES = (SPEC_FILE, CONFIG_FILE, DATASET_FILE, EVALUATION_FILE, CARD_FILE)
 
 
 class CheckpointSpec(StrictModel):
@@ -82,8 +85,22 @@ def write_spec(folder: Path, spec: CheckpointSpec) -> None:
     atomic_write(folder / SPEC_FILE, text + "\n")
 
 
+def run_text(run: Path, name: str) -> str | None:
+    """A text of a run folder or an exported network; None if it has no such file."""
+    if is_onnx(run):
+        return onnx_text(run, name)
+    path = Path(run) / name
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def run_texts(run: Path) -> dict[str, str]:
+    """All of :data:`TEXT_FILES` that a run has, by name."""
+    found = {name: run_text(run, name) for name in TEXT_FILES}
+    return {name: text for name, text in found.items() if text is not None}
+
+
 def read_spec(folder: Path) -> CheckpointSpec:
-    """Read and check ``checkpoint.json``.
+    """Read and check ``checkpoint.json`` of a run folder or of an exported network.
 
     Raises
     ------
@@ -92,7 +109,17 @@ def read_spec(folder: Path) -> CheckpointSpec:
     """
     folder = Path(folder)
     path = folder / SPEC_FILE
-    content = _read_json(folder, path)
+    return parse_spec(_read_text(folder, path), path)
+
+
+def parse_spec(text: str, path: Path) -> CheckpointSpec:
+    """Check the text of a ``checkpoint.json`` that came from ``path``, as :func:`read_spec`."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: not a deeplense checkpoint: no JSON object")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a deeplense checkpoint: no 'format: {FORMAT}' in it")
     version = content.get("format_version")
@@ -114,12 +141,14 @@ def read_spec(folder: Path) -> CheckpointSpec:
         raise CheckpointError(f"{path}: not a valid checkpoint: {error}") from error
 
 
-def _read_json(folder: Path, path: Path) -> dict[str, Any]:  # Any: whatever JSON can say
-    if not folder.is_dir():
+def _read_text(folder: Path, path: Path) -> str:
+    if not folder.is_dir() and not is_onnx(folder):
         raise CheckpointError(f"{folder}: no such run folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        text = run_text(folder, SPEC_FILE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if text is None:
         begun = (folder / LAST_FOLDER / STATE_FILE).exists()
         raise CheckpointError(
             f"{folder}: no {SPEC_FILE} in it"
@@ -129,9 +158,5 @@ def _read_json(folder: Path, path: Path) -> dict[str, Any]:  # Any: whatever JSO
                 if begun
                 else ": not a run folder of 'deeplense train'"
             )
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: not a deeplense checkpoint: no JSON object")
-    return content
+        )
+    return text

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bench(
-    what: Literal["simulate", "engines", "dataset", "load", "score", "train", "fit"],
+    what: Literal["simulate", "engines", "dataset", "load", "score", "train", "fit", "export"],
     /,
     *,
     quick: Annotated[
@@ -35,6 +35,7 @@ def bench(
         score: files a second against reading alone and the network alone.
         train: what the trainer adds to a bare PyTorch loop.
         fit: smooth lenses fitted blind, by size, and where the time goes.
+        export: every model as ONNX: largest difference, and its time beside torch's.
     """
     if what == "engines":
         from pipeline.benchmark.agreement import bench_engines
@@ -47,6 +48,11 @@ def bench(
 
         summary = bench_simulate(quick=quick)
         return Result(summary, _text(summary))
+    if what == "export":
+        from pipeline.benchmark.export import run as bench_export
+
+        exported = bench_export(quick=quick)
+        return Result(exported, exported.text)
     rows: Rows = import_module(f"pipeline.benchmark.{what}").run(quick=quick)
     return Result(rows, _rows_text(rows))
 

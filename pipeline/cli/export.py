@@ -1,4 +1,4 @@
-"""``deeplense export``: what is exported decides how; a dataset goes to npy, HDF5 or FITS."""
+"""``deeplense export``: a run becomes an ONNX file; a dataset goes to npy, HDF5 or FITS."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,16 +7,25 @@ from cyclopts import Parameter
 
 from pipeline.cli.options import Json
 from pipeline.cli.output import Result
+from pipeline.core.errors import ConfigError
 
 
 def export(
-    data: Path,
+    what: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(help="Folder, or .h5 file, to write or to complete.")],
+    onnx: Annotated[
+        Path | None, Parameter(help="Of a run: ONNX file to write; scores without torch.")
+    ] = None,
+    data: Annotated[
+        Path | None, Parameter(help="Dataset whose test images the ONNX file has to agree on.")
+    ] = None,
+    out: Annotated[
+        Path | None, Parameter(help="Of a dataset: folder, or .h5 file, to write or to complete.")
+    ] = None,
     format_: Annotated[
-        Literal["npy", "hdf5", "fits"], Parameter(name="--format", help="What to write.")
-    ],
+        Literal["npy", "hdf5", "fits"] | None, Parameter(name="--format", help="What to write.")
+    ] = None,
     split: Annotated[
         tuple[str, ...], Parameter(negative="", help="Only this split; repeatable.")
     ] = (),
@@ -28,14 +37,23 @@ def export(
     ] = None,
     json: Json = False,
 ) -> Result:
-    """Write the images of a dataset as .npy folders, one HDF5 file, or FITS as surveys deliver it.
+    """Write a trained network as one ONNX file, or a dataset as npy folders, HDF5 or FITS.
 
     Parameters
     ----------
-    data
-        Dataset NAME.zarr.
+    what
+        Run folder, or dataset NAME.zarr.
     """
+    if onnx is not None:
+        from pipeline.export.onnx import export_onnx
+
+        exported = export_onnx(what, onnx, data=data)
+        return Result(exported, exported.text)
     from pipeline.exchange.export import export_dataset
 
-    found = export_dataset(data, out, format_, splits=split, classes=class_, pairs=pairs)
+    if out is None or format_ is None:
+        is_run = (what / "checkpoint.json").is_file()
+        needs = "--onnx FILE" if is_run else "--out PATH and --format npy, hdf5 or fits"
+        raise ConfigError(f"{what}: a {'run folder' if is_run else 'dataset'} needs {needs}")
+    found = export_dataset(what, out, format_, splits=split, classes=class_, pairs=pairs)
     return Result(found, found.text)

@@ -89,7 +89,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "export",
         "pipeline.cli.export:export",
-        "Write a dataset as .npy folders, HDF5, or FITS as a survey delivers it.",
+        "Write a run as ONNX, or a dataset as .npy, HDF5, or FITS as a survey delivers it.",
+        "deeplense export runs/mine --onnx mine.onnx\n"
         "deeplense export data.zarr --format fits --out cutouts --split test\n"
         "deeplense export data.zarr --format npy --out folders --pairs axion_mass\n"
         "deeplense export data.zarr --format hdf5 --out data.h5",

@@ -63,7 +63,8 @@ def score(
     Parameters
     ----------
     run
-        Run folder that `deeplense train` wrote. Run folders that follow it join an ensemble.
+        Run folder that `deeplense train` wrote, or the ONNX file of one, which needs no torch.
+        Others that follow it join an ensemble.
     inputs
         FITS, .npy or .npz files, folders (searched recursively), globs, datasets, or @FILE with
         one path a line.
@@ -91,7 +92,7 @@ def score(
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "checkpoint.json").is_file()
+    return path.suffix.lower() == ".onnx" or (path / "checkpoint.json").is_file()
 
 
 def _population(found: dict[str, object]) -> str:

@@ -53,6 +53,10 @@ class CheckpointError(DeepLenseError):
     """A run folder that is missing, incomplete, damaged, or of another task."""
 
 
+class ExportError(DeepLenseError, RuntimeError):
+    """A network cannot be exported, or the export does not answer as the network does."""
+
+
 class TrainingError(DeepLenseError, RuntimeError):
     """Training cannot go on; what was learnt so far is kept."""
 

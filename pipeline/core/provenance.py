@@ -16,6 +16,7 @@ RECORDED_PACKAGES = (
     "autolens",
     "zarr",
     "torch",
+    "onnxruntime",
     "vit-pytorch",
 )
 

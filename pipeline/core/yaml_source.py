@@ -26,13 +26,18 @@ def read_yaml(path: Path) -> tuple[Tree, Origins]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    loaded = _parse(text, str(path))
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> tuple[Tree, Origins]:
+    """As :func:`read_yaml`, of a text that came from ``where``."""
+    loaded = _parse(text, where)
     if not isinstance(loaded, dict):
         raise ConfigError(
-            f"{path}: expected 'key: value' lines at the top, found {type(loaded).__name__}"
+            f"{where}: expected 'key: value' lines at the top, found {type(loaded).__name__}"
         )
     origins: Origins = {}
-    _note_lines(loaded, (), str(path), origins)
+    _note_lines(loaded, (), where, origins)
     return _plain(loaded), origins
 
 

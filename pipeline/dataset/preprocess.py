@@ -206,7 +206,7 @@ def border_statistics(
     -------
     background, sigma : NDArray, shape (B, C, 1, 1)
     """
-    border = _border(images)
+    border = border_pixels(images)
     background = _median(border)
     deviation = np.empty_like(border)
     np.subtract(border, background, out=deviation, casting="same_kind")
@@ -216,7 +216,7 @@ def border_statistics(
     return background[..., None], np.maximum(sigma, floor)[..., None]
 
 
-def _border(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def border_pixels(images: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Pixels of the border of each image, shape (B, C, n)."""
     width = max(2, round(images.shape[-1] * BORDER_FRACTION))
     if 2 * width >= min(images.shape[-2:]):

@@ -8,19 +8,17 @@ filled up), so that a score does not depend on which images happen to share a pa
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.checkpoint.load import Run, load_run
+from pipeline.checkpoint.any_run import AnyRun, load_run
+from pipeline.checkpoint.spec import CONFIG_FILE, run_text
 from pipeline.core.errors import ConfigError
 from pipeline.core.provenance import canonical_json, sha256_hex
-from pipeline.core.yaml_source import read_yaml
+from pipeline.core.yaml_source import parse_yaml
 from pipeline.tasks.base import Floats, Prediction, TargetTransform
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 #: Symmetries of the square: quarter turns, and those of the mirror image.
 N_SYMMETRIES = 8
@@ -50,7 +48,7 @@ class Ensemble:
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of AnyRun
     symmetries : int or None
         8 or 1; None is 8 where every run was trained on turned and mirrored images.
     batch_size : int
@@ -63,7 +61,7 @@ class Ensemble:
     """
 
     def __init__(
-        self, runs: Sequence[Run], *, symmetries: int | None = None, batch_size: int = 64
+        self, runs: Sequence[AnyRun], *, symmetries: int | None = None, batch_size: int = 64
     ) -> None:
         _require_alike(runs)
         if symmetries not in (None, 1, N_SYMMETRIES):
@@ -111,16 +109,14 @@ class Ensemble:
             return Verdict(answers[0])
         return _merge(answers)
 
-    def _one(self, run: Run, images: NDArray[np.float32], n: int) -> Prediction:
-        import torch
-
-        prepared = torch.from_numpy(run.preprocess.apply(np.asarray(images, np.float32)))
-        copies = torch.cat([turned(prepared, k) for k in range(self.symmetries)])
-        values, description = run.outputs(copies)
+    def _one(self, run: AnyRun, images: NDArray[np.float32], n: int) -> Prediction:
+        prepared = run.prepare(np.asarray(images, np.float32))
+        copies = np.concatenate([turned(prepared, k) for k in range(self.symmetries)])
+        values, distance = run.judged(copies)
         values = values.reshape(self.symmetries, len(images), -1)[:, :n].mean(axis=0)
-        distance = run.novelty.distance(description).reshape(self.symmetries, -1)[:, :n]
+        distance = distance.reshape(self.symmetries, -1)[:, :n]
         answer = run.task.answer(values, run.spec.calibration)
-        return Prediction(novelty=run.novelty.rank(distance.mean(axis=0)), **vars(answer))
+        return Prediction(novelty=run.rank(distance.mean(axis=0)), **vars(answer))
 
 
 def load_ensemble(
@@ -130,7 +126,7 @@ def load_ensemble(
     symmetries: int | None = None,
     batch_size: int = 64,
 ) -> Ensemble:
-    """Load run folders as one predictor.
+    """Load run folders and exported networks as one predictor.
 
     Raises
     ------
@@ -143,22 +139,20 @@ def load_ensemble(
 
 def knows_symmetries(folder: Path) -> bool:
     """Whether a run was trained on turned and mirrored images, as its ``config.yaml`` says."""
-    path = folder / "config.yaml"
-    augment = read_yaml(path)[0].get("augment") if path.is_file() else None
+    text = run_text(folder, CONFIG_FILE)
+    augment = parse_yaml(text, str(folder / CONFIG_FILE))[0].get("augment") if text else None
     if not isinstance(augment, dict):
         return False
     return all(augment.get(key, True) is True for key in ("enabled", "rotate", "flip"))
 
 
-def turned(images: "Tensor", k: int) -> "Tensor":
+def turned(images: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """The ``k``-th symmetry (0 to 7) of images (..., H, W)."""
-    import torch
-
-    mirrored = images.flip(-1) if k >= N_SYMMETRIES // 2 else images
-    return torch.rot90(mirrored, k % 4, dims=(-2, -1))
+    mirrored = images[..., ::-1] if k >= N_SYMMETRIES // 2 else images
+    return np.rot90(mirrored, k % 4, axes=(-2, -1))
 
 
-def _require_alike(runs: Sequence[Run]) -> None:
+def _require_alike(runs: Sequence[AnyRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
         mine, other = first.preprocess, run.preprocess

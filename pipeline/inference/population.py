@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.checkpoint.spec import EVALUATION_FILE
+from pipeline.checkpoint.spec import EVALUATION_FILE, run_text
 from pipeline.inference.catalogue import OOD_NOVELTY, Catalogue
 from pipeline.statistics.population import class_fractions
 
 if TYPE_CHECKING:
-    from pipeline.checkpoint.load import Run
+    from pipeline.checkpoint.any_run import AnyRun
 
 #: Fewer images than this say too little of a population.
 MIN_IMAGES = 20
@@ -22,7 +22,7 @@ MAX_MEAN_NOVELTY = 0.75
 LEVEL = 0.90
 
 
-def estimate_population(runs: "Sequence[Run]", table: Catalogue) -> dict[str, Any]:  # Any: JSON
+def estimate_population(runs: "Sequence[AnyRun]", table: Catalogue) -> dict[str, Any]:  # Any: JSON
     """Fraction of each class with its interval, corrected by the confusion on simulated images.
 
     Images that novelty calls foreign are left out; if they are many, or the confusion was never
@@ -63,13 +63,13 @@ def estimate_population(runs: "Sequence[Run]", table: Catalogue) -> dict[str, An
     }
 
 
-def _confusion(runs: "Sequence[Run]") -> np.ndarray | str:
+def _confusion(runs: "Sequence[AnyRun]") -> np.ndarray | str:
     """Counts of true against named class in the run's evaluation, or what is missing."""
     if len(runs) > 1:
         return "the confusion of an ensemble was not measured; score with one run"
     run = runs[0]
     try:
-        content = json.loads((run.path / EVALUATION_FILE).read_text(encoding="utf-8"))
+        content = json.loads(run_text(run.path, EVALUATION_FILE) or "")
         confusion = np.array(content["confusion"], dtype=np.int64)
         is_same = content["checkpoint_sha256"] == run.sha256
     except (OSError, ValueError, KeyError, TypeError):

@@ -21,7 +21,7 @@ from pipeline.inference.window import check_center
 from pipeline.inference.writers import require_format, write_catalogue
 
 if TYPE_CHECKING:
-    from pipeline.checkpoint.load import Run
+    from pipeline.checkpoint.any_run import AnyRun
     from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.prepare import Prepared
 
@@ -70,7 +70,8 @@ def run_scoring(
     Parameters
     ----------
     run : Path or sequence of Path
-        Run folder of a checkpoint; several are scored as one ensemble.
+        Run folder of a checkpoint, or a network that was exported from one; several are scored as
+        one ensemble.
     inputs : sequence of Path or str
         Files, folders (searched recursively), globs, ``@FILE`` with one path a line, Zarr datasets.
     out : Path or None
@@ -148,7 +149,7 @@ def run_scoring(
 
 
 def score_table(
-    run: "Run | Ensemble",
+    run: "AnyRun | Ensemble",
     inputs: Sequence[Path | str],
     *,
     workers: int = 0,
@@ -169,7 +170,7 @@ def score_table(
 
 
 def iter_prepared(
-    run: "Run",
+    run: "AnyRun",
     inputs: Sequence[Path | str],
     *,
     hdu: str | None = None,
@@ -256,6 +257,7 @@ def _identity(
     content = "" if catalogue is None else sha256_hex(Path(catalogue).read_bytes())
     return {
         "checkpoint": ensemble.sha256,
+        "onnx": [run.file_sha256 for run in ensemble.runs],
         "symmetries": ensemble.symmetries,
         "images": ensemble.n_images,
         "options": vars(options),
@@ -293,6 +295,9 @@ def _meta(
     }
     if len(ensemble.runs) > 1:
         meta["checkpoints"] = [run.sha256 for run in ensemble.runs]
+    exported = [run.file_sha256 for run in ensemble.runs if run.file_sha256 is not None]
+    if exported:
+        meta["onnx_sha256"] = exported
     return meta
 
 

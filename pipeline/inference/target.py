@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.checkpoint.load import Run
+    from pipeline.checkpoint.any_run import AnyRun
     from pipeline.dataset.preprocess import Preprocess
 
 
@@ -38,7 +38,7 @@ class Target:
         )
 
     @classmethod
-    def of_run(cls, run: "Run") -> "Target":
+    def of_run(cls, run: "AnyRun") -> "Target":
         """Target of a loaded run."""
         return cls.of_folder(run.path, run.preprocess)
 

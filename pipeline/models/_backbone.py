@@ -46,6 +46,10 @@ class Backbone(nn.Module):
         """
         return functional.interpolate(heat[:, None], size=(size, size), mode="bilinear")[:, 0]
 
+    def plain(self) -> nn.Module:
+        """The same function of images, for an exporter: of ordinary layers, in evaluation mode."""
+        return self
+
     def describe(self, image: Tensor) -> Tensor:
         """What :meth:`fit` learns from, (B, D) float64 on the CPU."""
         raise NotImplementedError

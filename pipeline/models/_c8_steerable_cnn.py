@@ -5,10 +5,11 @@ sampled kernels allow. The rim outside the largest disc is masked, since a turn 
 """
 
 import warnings
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.models._backbone import Backbone
 
@@ -94,6 +95,52 @@ class SteerableCnn(Backbone):
         """
         features: Tensor = self.dense(features_map.mean(dim=(2, 3)))
         return features
+
+    def plain(self) -> nn.Module:
+        """Ordinary convolutions with the expanded kernels; knows nothing of e2cnn."""
+        self.eval()
+        # e2cnn has no export of its antialiased pooling
+        layers = [
+            _Blur(block) if isinstance(block, steerable.PointwiseAvgPoolAntialiased)
+            else block.export()
+            for block in self.blocks.children()
+        ]  # fmt: skip
+        body = nn.Sequential(*layers, self.group_pool.export())
+        return _Plain(self.disc, body, self.dense).eval()
+
+
+class _Plain(nn.Module):
+    """What :meth:`SteerableCnn.plain` gives."""
+
+    disc: Tensor
+
+    def __init__(self, disc: Tensor, body: nn.Module, dense: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("disc", disc)
+        self.body, self.dense = body, dense
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.dense(self.body(image * self.disc).mean(dim=(2, 3)))
+        return features
+
+
+class _Blur(nn.Module):
+    """Depthwise convolution with the filter of an antialiased pooling."""
+
+    kernel: Tensor
+
+    def __init__(self, pool: Any) -> None:  # Any: e2cnn carries no types
+        super().__init__()
+        self.register_buffer("kernel", pool.filter)
+        self.stride: tuple[int, int] = pool.stride
+        self.padding: tuple[int, int] = pool.padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = len(self.kernel)
+        blurred: Tensor = functional.conv2d(
+            x, self.kernel, None, self.stride, self.padding, groups=groups
+        )
+        return blurred
 
 
 def _expand_again(module: nn.Module, _: object) -> None:

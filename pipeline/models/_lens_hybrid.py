@@ -71,7 +71,7 @@ class LensHybrid(Backbone):
 
     def _tokens(self, image: Tensor) -> Tensor:
         if self.coordinates is not None:
-            grid = self.coordinates.expand(len(image), -1, -1, -1)
+            grid = self.coordinates.expand(image.shape[0], -1, -1, -1)
             image = torch.cat((image, grid), dim=1)
         tokens: Tensor = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
         return tokens + self.position

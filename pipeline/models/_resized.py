@@ -1,6 +1,8 @@
 """Bring images to a size that the architecture takes, by the model's own rule."""
 
-from torch import Tensor
+import copy
+
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models._backbone import Backbone
@@ -44,6 +46,12 @@ class Resized(Backbone):
         before = (self.size - size) // 2
         inside = slice(before, before + size)
         return self.inner.over_image(heat, self.size)[:, inside, inside]
+
+    def plain(self) -> nn.Module:
+        """The same around the inner backbone's ordinary layers."""
+        resized = copy.copy(self)
+        resized._modules = {"inner": self.inner.plain()}
+        return resized
 
     def describe(self, image: Tensor) -> Tensor:
         """What the inner backbone learns from."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, ExportError
 from pipeline.models._backbone import Backbone
 from pipeline.statistics.leaks import LEAK_FEATURES, leak_features
 
@@ -61,6 +61,18 @@ class Shortcut(Backbone):
     def forward(self, image: Tensor) -> Tensor:
         """Return raw scores (B, n_features); zero where nothing was fitted."""
         return self.features_of(self.describe(image)).to(image.device)
+
+    def plain(self) -> nn.Module:
+        """Refuse: statistics and trees in numpy are no layers.
+
+        Raises
+        ------
+        ExportError
+        """
+        raise ExportError(
+            "model 'shortcut' is made of image statistics and trees, which are no layers that can "
+            "be exported; it is a floor to compare with, score with its run folder"
+        )
 
     def describe(self, image: Tensor) -> Tensor:
         """Statistics of every channel (B, 41 C)."""

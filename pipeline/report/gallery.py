@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from pipeline.report.pictures import stretch_limits
 from pipeline.report.scores_section import FLAGS, Row, read_scores
 
 if TYPE_CHECKING:
+    from pipeline.checkpoint.any_run import AnyRun
     from pipeline.checkpoint.load import Run
 
 #: Bytes of pictures on a page.
@@ -62,7 +63,8 @@ def build_gallery(
     scores : Path
         Table that ``deeplense score`` wrote.
     run : Path or sequence of Path
-        Its run folder; of an ensemble the first sees and explains the images.
+        Its run folder; of an ensemble the first sees and explains the images. An exported network
+        sees them, but explains nothing.
     images : sequence of Path or str
         What was scored.
     options, catalogue, workers, device
@@ -73,7 +75,7 @@ def build_gallery(
     Path
         ``out``.
     """
-    from pipeline.checkpoint.load import load_run
+    from pipeline.checkpoint.any_run import load_run
 
     table = read_scores(scores)
     first = run if isinstance(run, Path | str) else run[0]
@@ -87,7 +89,7 @@ def build_gallery(
 
 
 def _pictures(
-    run: "Run",
+    run: "AnyRun",
     rows: Sequence[Row],
     images: Sequence[Path | str],
     *,
@@ -129,12 +131,14 @@ def _batches(
         yield batch
 
 
-def _saliency(run: "Run", images: NDArray[np.float32]) -> list[NDArray[np.float64] | None]:
+def _saliency(run: "AnyRun", images: NDArray[np.float32]) -> list[NDArray[np.float64] | None]:
     """Map of each image (B, C, H, W), or None for networks that have no gradient."""
+    if run.file_sha256 is not None:  # an exported network
+        return [None] * len(images)
     from pipeline.explain.maps import explain
 
     try:
-        return list(explain(run, images, "gradient"))
+        return list(explain(cast("Run", run), images, "gradient"))
     except ExplanationError:
         return [None] * len(images)
 

@@ -4,9 +4,12 @@ Temperature scaling divides the logits by one number T, chosen to minimise the c
 validation split (Guo et al. 2017); it changes no ranking and no decision.
 """
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
-from scipy.special import log_softmax, softmax  # type: ignore[import-untyped]
+from scipy.special import log_softmax  # type: ignore[import-untyped]
 
 from pipeline.statistics.metrics import Floats, Labels
 
@@ -42,9 +45,17 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
 
 
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
-    """Calibrated probabilities (N, K) in float64."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    return np.asarray(softmax(scaled, axis=1), dtype=np.float64)
+    """Calibrated probabilities (N, K) in the precision of the logits, float64 but in a network."""
+    xp = array_functions(logits)
+    scaled = logits / temperature
+    weight = xp.exp(scaled - xp.amax(scaled, axis=1, keepdims=True))
+    probability: Floats = weight / xp.sum(weight, axis=1, keepdims=True)
+    return probability
+
+
+def array_functions(values: Any) -> Any:  # Any: an array of numpy or torch, and that module
+    """The module whose functions take these arrays; torch's names are numpy's where used here."""
+    return np if isinstance(values, np.ndarray) else import_module("torch")
 
 
 def calibrated_levels(below: Floats, probabilities: tuple[float, ...]) -> list[float]:

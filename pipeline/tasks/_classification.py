@@ -1,14 +1,12 @@
 """Head, loss, calibration and metrics of ``classification``."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.core.errors import ConfigError
 from pipeline.statistics import metrics as measure
@@ -16,6 +14,8 @@ from pipeline.statistics.calibrate import apply_temperature, fit_temperature
 from pipeline.tasks.base import Answer, Floats, Outputs
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from pipeline.tasks.classification import Config
 
 
@@ -27,11 +27,18 @@ class Classification:
     uncalibrated: Mapping[str, float] = MappingProxyType({"temperature": 1.0})
 
     def __init__(self, config: "Config", n_features: int, class_names: tuple[str, ...]) -> None:
-        self.head: nn.Module = nn.Linear(n_features, len(class_names))
+        self.n_features = n_features
         self.class_names = class_names
         self.label_smoothing = config.label_smoothing
         self.wanted = config.class_weights
-        self.weights: Tensor | None = None
+        self.weights: NDArray[np.float32] | None = None
+
+    @cached_property
+    def head(self) -> "nn.Module":
+        """One logit for each class."""
+        from torch import nn
+
+        return nn.Linear(self.n_features, len(self.class_names))
 
     def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
         """Weigh the classes by what the training images hold of them.
@@ -54,11 +61,16 @@ class Classification:
             weights = count.sum() / (np.count_nonzero(count) * np.maximum(count, 1))
         else:
             weights = np.array([self.wanted.get(name, 1.0) for name in self.class_names])
-        self.weights = torch.as_tensor(weights, dtype=torch.float32)
+        self.weights = weights.astype(np.float32)
 
-    def loss(self, outputs: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", label: "Tensor", target: "Tensor") -> "Tensor":
         """Cross-entropy in nat, averaged over the batch with the weights of the classes."""
-        weights = None if self.weights is None else self.weights.to(outputs.device)
+        import torch
+        from torch.nn import functional
+
+        weights = (
+            None if self.weights is None else torch.from_numpy(self.weights).to(outputs.device)
+        )
         return functional.cross_entropy(
             outputs.float(), label, weight=weights, label_smoothing=self.label_smoothing
         )

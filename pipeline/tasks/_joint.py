@@ -2,13 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, cat, nn
 
 from pipeline.tasks.base import Answer, Floats, Outputs, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Joint:
@@ -20,17 +24,23 @@ class Joint:
     def __init__(self, classes: Task, values: Task, n_classes: int, weight: float) -> None:
         self.classes, self.values = classes, values
         self.n_classes, self.weight = n_classes, weight
-        self.head: nn.Module = SideBySide(classes.head, values.head)
         self.uncalibrated: Mapping[str, float] = MappingProxyType(
             {**classes.uncalibrated, **values.uncalibrated}
         )
+
+    @cached_property
+    def head(self) -> "nn.Module":
+        """Both heads on the same features."""
+        from pipeline.tasks._side_by_side import SideBySide
+
+        return SideBySide(self.classes.head, self.values.head)
 
     def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
         """Prepare both."""
         self.classes.prepare(labels, targets)
         self.values.prepare(labels, targets)
 
-    def loss(self, outputs: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", label: "Tensor", target: "Tensor") -> "Tensor":
         """Cross-entropy plus ``weight`` times the loss of the regression."""
         n = self.n_classes
         which = self.classes.loss(outputs[:, :n], label, target)
@@ -61,15 +71,3 @@ class Joint:
             dataclasses.replace(outputs, values=outputs.values[:, :n]),
             dataclasses.replace(outputs, values=outputs.values[:, n:]),
         )
-
-
-class SideBySide(nn.Module):
-    """Two heads on the same features."""
-
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) to the outputs of both, one after the other."""
-        return cat((self.first(features), self.second(features)), dim=1)

@@ -2,20 +2,27 @@
 
 Each says how raw outputs become a loss in torch, and a distribution function in numpy. ``scale``
 widens (above 1) or narrows a posterior about its middle; it is fitted on validation images.
+Quantiles and moments are written on the functions that numpy and torch share, so that an exported
+network answers by the same formula.
 """
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, ndtr, ndtri  # type: ignore[import-untyped]
-from torch import Tensor
-from torch.nn import functional
 
-from pipeline.statistics.calibrate import fit_std_factor, fit_temperature
+from pipeline.statistics.calibrate import (
+    apply_temperature,
+    array_functions,
+    fit_std_factor,
+    fit_temperature,
+)
 from pipeline.tasks.base import Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Bounds of the standard deviation, in units of the spread of the target over the train split.
 MIN_STD, MAX_STD = 1e-3, 1e2
@@ -35,10 +42,10 @@ class Posterior(Protocol):
     #: Outputs per target.
     n_outputs: int
 
-    def loss(self, outputs: Tensor, z: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", z: "Tensor") -> "Tensor":
         """Loss (N,) of outputs (N, P) at true values (N,), all finite."""
 
-    def center(self, outputs: Tensor) -> Tensor:
+    def center(self, outputs: "Tensor") -> "Tensor":
         """Mean or median (N,) of outputs (N, P), differentiable."""
 
     def fit_scale(self, values: Floats, z: Floats) -> float:
@@ -62,12 +69,14 @@ class Gaussian:
 
     n_outputs = 2
 
-    def loss(self, outputs: Tensor, z: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", z: "Tensor") -> "Tensor":
         """Negative log-likelihood in nat, but for a constant."""
+        import torch
+
         log_std = outputs[:, 1].clamp(math.log(MIN_STD), math.log(MAX_STD))
         return 0.5 * ((outputs[:, 0] - z) * torch.exp(-log_std)).square() + log_std
 
-    def center(self, outputs: Tensor) -> Tensor:
+    def center(self, outputs: "Tensor") -> "Tensor":
         """Mean."""
         return outputs[:, 0]
 
@@ -81,7 +90,8 @@ class Gaussian:
 
     def quantile(self, values: Floats, p: float, scale: float) -> Floats:
         """Inverse of the normal distribution function."""
-        return np.asarray(values[:, 0] + _std(values, scale) * ndtri(p))
+        quantile: Floats = values[:, 0] + _std(values, scale) * float(ndtri(p))
+        return quantile
 
     def moments(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
         """Outputs as they are."""
@@ -105,8 +115,11 @@ class Binned:
         self.edges = np.asarray(edges, np.float64)
         self.n_outputs = len(edges) - 1
 
-    def loss(self, outputs: Tensor, z: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", z: "Tensor") -> "Tensor":
         """Cross-entropy against the soft label, in nat."""
+        import torch
+        from torch.nn import functional
+
         edges = torch.as_tensor(self.edges, dtype=z.dtype, device=z.device)
         inner = z.clamp(edges[0], edges[-1])
         k = torch.searchsorted(edges, inner.contiguous(), right=True).sub(1)
@@ -119,8 +132,11 @@ class Binned:
         cost: Tensor = -(label * functional.log_softmax(outputs, dim=1)).sum(dim=1)
         return cost
 
-    def center(self, outputs: Tensor) -> Tensor:
+    def center(self, outputs: "Tensor") -> "Tensor":
         """Mean."""
+        import torch
+        from torch.nn import functional
+
         middle = torch.as_tensor(0.5 * (self.edges[1:] + self.edges[:-1]), dtype=outputs.dtype)
         return functional.softmax(outputs, dim=1) @ middle.to(outputs.device)
 
@@ -137,21 +153,22 @@ class Binned:
         return np.clip(share, 0.0, 1.0)
 
     def quantile(self, values: Floats, p: float, scale: float) -> Floats:
-        """Piecewise linear."""
+        """Piecewise linear: the widths of the bins below p, and a part of the one that holds it."""
+        xp = array_functions(values)
         below = self._below(values, scale)
-        k = np.clip((below <= p).sum(axis=1) - 1, 0, self.n_outputs - 1)
-        rows = np.arange(len(values))
-        mass = np.maximum(below[rows, k + 1] - below[rows, k], np.finfo(float).tiny)
-        inside = np.clip((p - below[rows, k]) / mass, 0.0, 1.0)
-        return np.asarray(self.edges[k] + inside * np.diff(self.edges)[k])
+        mass = xp.clip(below[:, 1:] - below[:, :-1], np.finfo(float).tiny, None)
+        inside = xp.clip((p - below[:, :-1]) / mass, 0.0, 1.0)
+        quantile: Floats = float(self.edges[0]) + inside @ xp.asarray(np.diff(self.edges))
+        return quantile
 
     def moments(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
         """Of the histogram."""
-        probability = np.exp(log_softmax(values / scale, axis=1))
+        xp = array_functions(values)
+        probability = apply_temperature(values, scale)
         middle, width = 0.5 * (self.edges[1:] + self.edges[:-1]), np.diff(self.edges)
-        mean = probability @ middle
-        second = probability @ (middle**2 + width**2 / 12.0)
-        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+        mean = probability @ xp.asarray(middle)
+        second = probability @ xp.asarray(middle**2 + width**2 / 12.0)
+        return mean, xp.sqrt(xp.clip(second - mean**2, 0.0, None))
 
     def cost(self, values: Floats, z: Floats, scale: float) -> Floats:
         """Negative log-density in nat."""
@@ -165,10 +182,11 @@ class Binned:
 
     def _below(self, values: Floats, scale: float) -> Floats:
         """Probability below each edge (N, K + 1), from 0 to exactly 1."""
-        probability = np.exp(log_softmax(np.asarray(values, np.float64) / scale, axis=1))
-        below = np.zeros((len(values), self.n_outputs + 1))
-        np.cumsum(probability, axis=1, out=below[:, 1:])
-        return below / below[:, -1:]
+        xp = array_functions(values)
+        probability = apply_temperature(values, scale)
+        upper = xp.cumsum(probability, axis=1)
+        below: Floats = xp.concatenate((xp.zeros_like(upper[:, :1]), upper / upper[:, -1:]), axis=1)
+        return below
 
 
 class Quantiles:
@@ -179,8 +197,11 @@ class Quantiles:
 
     n_outputs = len(KNOTS)
 
-    def loss(self, outputs: Tensor, z: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", z: "Tensor") -> "Tensor":
         """Pinball loss, averaged over the probabilities."""
+        import torch
+        from torch.nn import functional
+
         spacing = torch.as_tensor(_NORMAL_SPACING, dtype=outputs.dtype, device=outputs.device)
         steps = functional.softplus(outputs[:, 1:] + _SOFTPLUS_ONE) * spacing
         half = len(KNOTS) // 2
@@ -191,7 +212,7 @@ class Quantiles:
         short = z[:, None] - quantiles
         return torch.maximum(p * short, (p - 1.0) * short).mean(dim=1)
 
-    def center(self, outputs: Tensor) -> Tensor:
+    def center(self, outputs: "Tensor") -> "Tensor":
         """Median."""
         return outputs[:, 0]
 
@@ -211,17 +232,19 @@ class Quantiles:
         """Piecewise linear between the knots."""
         knots, known = self._knots(values, scale)
         k = int(np.clip(np.searchsorted(known, p, side="right") - 1, 0, len(known) - 2))
-        inside = (p - known[k]) / (known[k + 1] - known[k])
-        return np.asarray(knots[:, k] + inside * (knots[:, k + 1] - knots[:, k]))
+        inside = float((p - known[k]) / (known[k + 1] - known[k]))
+        quantile: Floats = knots[:, k] + inside * (knots[:, k + 1] - knots[:, k])
+        return quantile
 
     def moments(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
         """Of the piecewise uniform density between the knots."""
+        xp = array_functions(values)
         knots, p = self._knots(values, scale)
-        mass = np.diff(p)
+        mass = xp.asarray(np.diff(p))
         low, high = knots[:, :-1], knots[:, 1:]
         mean = 0.5 * (low + high) @ mass
         second = (low**2 + low * high + high**2) / 3.0 @ mass
-        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+        return mean, xp.sqrt(xp.clip(second - mean**2, 0.0, None))
 
     def cost(self, values: Floats, z: Floats, scale: float) -> Floats:
         """Pinball loss, averaged over the probabilities."""
@@ -230,15 +253,18 @@ class Quantiles:
 
     def _knots(self, values: Floats, scale: float) -> tuple[Floats, Floats]:
         """Quantiles (N, Q + 2) with the extended tails, and their probabilities."""
-        values = np.asarray(values, np.float64)
-        steps = np.logaddexp(0.0, values[:, 1:] + _SOFTPLUS_ONE) * _NORMAL_SPACING * scale
+        xp = array_functions(values)
+        raw = values[:, 1:] + _SOFTPLUS_ONE
+        softplus = xp.log1p(xp.exp(-xp.abs(raw))) + xp.clip(raw, 0.0, None)
+        steps = softplus * xp.asarray(_NORMAL_SPACING) * scale
         half = len(KNOTS) // 2
+        backwards = list(range(half))[::-1]
         median = values[:, :1]
-        below = median - np.cumsum(steps[:, :half][:, ::-1], axis=1)[:, ::-1]
-        above = median + np.cumsum(steps[:, half:], axis=1)
+        below = median - xp.cumsum(steps[:, backwards], axis=1)[:, backwards]
+        above = median + xp.cumsum(steps[:, half:], axis=1)
         first = below[:, :1] - TAIL * steps[:, :1]
         last = above[:, -1:] + TAIL * steps[:, -1:]
-        knots = np.concatenate((first, below, median, above, last), axis=1)
+        knots = xp.concatenate((first, below, median, above, last), axis=1)
         return knots, np.r_[0.0, KNOTS, 1.0]
 
 
@@ -246,5 +272,7 @@ _NORMAL_SPACING = np.diff(ndtri(KNOTS))
 
 
 def _std(values: Floats, scale: float) -> Floats:
-    log_std = np.clip(values[:, 1], math.log(MIN_STD), math.log(MAX_STD))
-    return np.asarray(np.exp(log_std) * scale)
+    xp = array_functions(values)
+    log_std = xp.clip(values[:, 1], math.log(MIN_STD), math.log(MAX_STD))
+    std: Floats = xp.exp(log_std) * scale
+    return std

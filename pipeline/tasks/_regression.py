@@ -1,21 +1,22 @@
 """Head, loss, calibration and metrics of ``regression``."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import accumulate, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from pipeline.statistics.calibrate import calibrated_levels
+from pipeline.statistics.calibrate import array_functions, calibrated_levels
 from pipeline.statistics.regression import PROBABILITIES, regression_errors
 from pipeline.tasks._posterior import Binned, Gaussian, Posterior, Quantiles
 from pipeline.tasks.base import Answer, Floats, Outputs, TargetTransform
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from pipeline.tasks.regression import Config
 
 #: Fraction of the training range by which the outer bins reach beyond it.
@@ -39,7 +40,7 @@ class Regression:
         self.targets = targets
         self.shapes = tuple(_shape(config, target) for target in targets)
         self.n_outputs = sum(shape.n_outputs for shape in self.shapes)
-        self.head: nn.Module = nn.Linear(n_features, self.n_outputs)
+        self.n_features = n_features
         self.unit = "_dex" if config.function == "log10" else ""
         self.monitor = f"mae{self.unit}"
         names = [self._key(i, name) for i in range(len(targets)) for name in ("scale", *_LEVELS)]
@@ -48,11 +49,20 @@ class Regression:
             dict(zip(names, numbers, strict=True))
         )
 
+    @cached_property
+    def head(self) -> "nn.Module":
+        """Outputs of every posterior, one after the other."""
+        from torch import nn
+
+        return nn.Linear(self.n_features, self.n_outputs)
+
     def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
         """Nothing: the transforms know the training images."""
 
-    def loss(self, outputs: Tensor, label: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: "Tensor", label: "Tensor", target: "Tensor") -> "Tensor":
         """Mean loss per value that is known; 0 in a batch without any."""
+        import torch
+
         outputs = outputs.float()
         losses, n_known = [], outputs.new_zeros(())
         for i, (transform, part) in enumerate(zip(self.targets, self._parts(outputs), strict=True)):
@@ -64,7 +74,7 @@ class Regression:
             n_known = n_known + known.sum()
         return torch.stack(losses).sum() / n_known.clamp(min=1)
 
-    def estimate(self, outputs: Tensor) -> Tensor:
+    def estimate(self, outputs: "Tensor") -> "Tensor":
         """Middle of the first target's posterior (B,), standardised, differentiable."""
         return self.shapes[0].center(self._parts(outputs)[0])
 
@@ -84,6 +94,7 @@ class Regression:
 
     def answer(self, values: Floats, calibration: Mapping[str, float]) -> Answer:
         """Mean, standard deviation (B, T) and quantiles (B, T, Q) of each transformed target."""
+        xp = array_functions(values)
         means, stds, quantiles = [], [], []
         for i, part in enumerate(self._parts(values)):
             transform, shape = self.targets[i], self.shapes[i]
@@ -93,11 +104,11 @@ class Regression:
             stds.append(std * transform.std)
             levels = [calibration[self._key(i, name)] for name in _LEVELS]
             columns = [transform.inverse(shape.quantile(part, p, scale)) for p in levels]
-            quantiles.append(np.stack(columns, axis=1))
+            quantiles.append(xp.stack(columns, axis=1))
         return Answer(
-            target_mean=np.stack(means, axis=1),
-            target_std=np.stack(stds, axis=1),
-            target_quantile=np.stack(quantiles, axis=1),
+            target_mean=xp.stack(means, axis=1),
+            target_std=xp.stack(stds, axis=1),
+            target_quantile=xp.stack(quantiles, axis=1),
         )
 
     def metrics(self, outputs: Outputs, calibration: Mapping[str, float]) -> dict[str, float]:
@@ -120,7 +131,7 @@ class Regression:
                 found |= {f"{name}_{transform.name}": value for name, value in own.items()}
         return found
 
-    def _parts[Values: (Tensor, Floats)](self, outputs: Values) -> list[Values]:
+    def _parts[Values: ("Tensor", Floats)](self, outputs: Values) -> list[Values]:
         """Outputs (B, P) of each target."""
         borders = [0, *accumulate(shape.n_outputs for shape in self.shapes)]
         return [outputs[:, a:b] for a, b in pairwise(borders)]
@@ -153,8 +164,10 @@ def _shape(config: "Config", target: TargetTransform) -> Posterior:
     return Binned(np.maximum.accumulate(edges - ramp) + ramp)
 
 
-def _forward(transform: TargetTransform, value: Tensor) -> Tensor:
+def _forward(transform: TargetTransform, value: "Tensor") -> "Tensor":
     """Standardised target, float32; NaN where the truth is NaN or not positive."""
+    import torch
+
     value = value.double()
     if transform.function == "log10":
         value = torch.where(value > 0, value, torch.nan).log10()

@@ -53,7 +53,7 @@ class TargetTransform(StrictModel):
 
     def inverse(self, z: Floats) -> Floats:
         """Value of ``function(truth)``: log10 of the unit for ``log10``."""
-        return np.asarray(z, np.float64) * self.std + self.mean
+        return z * self.std + self.mean
 
 
 def fit_target(
@@ -153,8 +153,10 @@ class Task(Protocol):
     higher_is_better: bool
     #: Calibration that changes nothing, for metrics while training.
     uncalibrated: Mapping[str, float]
-    #: Last layer of the network: features (B, F) to outputs (B, O).
-    head: "nn.Module"
+
+    @property
+    def head(self) -> "nn.Module":
+        """Last layer of the network: features (B, F) to outputs (B, O)."""
 
     def prepare(self, labels: NDArray[np.integer], targets: Floats) -> None:
         """See labels (N,) and targets (N, T) of the training images once, before training.
@@ -172,7 +174,11 @@ class Task(Protocol):
         """Numbers that :meth:`answer` needs, fitted on validation outputs."""
 
     def answer(self, values: Floats, calibration: Mapping[str, float]) -> Answer:
-        """Calibrated answer for raw outputs (B, O)."""
+        """Calibrated answer for raw outputs (B, O), in numpy.
+
+        A network may be scored where torch is not installed: neither building a task nor this
+        method imports it.
+        """
 
     def metrics(self, outputs: Outputs, calibration: Mapping[str, float]) -> dict[str, float]:
         """Metrics of a whole split by name, ``monitor`` among them."""

@@ -42,7 +42,7 @@ def lens_images(n: int, seed: int = 0) -> np.ndarray:
 
 
 def write_run(
-    folder: Path, kind: str = "lens_hybrid", seed: int = 0, task: str = "classification"
+    folder: Path, kind: str = "lens_hybrid", seed: int = 0, task: object = "classification"
 ) -> CheckpointSpec:
     """Write a checkpoint of an untrained mini network."""
     module, asked = MODELS.load(kind), TASKS.config(task)

@@ -1,5 +1,8 @@
 """The contract every task keeps, and what each one promises by itself."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +62,9 @@ def task(asked):
     targets = (TARGET,) if config.targets else ()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_task(config, 8, CLASSES, targets, (8, SIZE, SIZE))
+        built = build_task(config, 8, CLASSES, targets, (8, SIZE, SIZE))
+        assert built.head is not None  # made now, from this seed
+        return built
 
 
 def raw(built, features: torch.Tensor) -> torch.Tensor:
@@ -83,6 +88,42 @@ def outputs(asked, n: int = 60) -> Outputs:
     mass = 10.0 ** rng.uniform(-23.75, -22.25, size=(n, 1))
     mass[np.arange(n) % 3 != 2] = np.nan
     return Outputs(values, np.arange(n) % 3, mass, np.arange(n))
+
+
+#: Tasks whose answer becomes part of an exported graph.
+IN_GRAPH = [kind for kind in ASKED.values() if kind in ("classification", "joint")] + [
+    {"kind": "regression", "head": head} for head in HEADS
+]
+
+
+@pytest.mark.parametrize("kind", IN_GRAPH, ids=str)
+def test_answer_of_tensors_is_that_of_arrays(kind):
+    built, made = task(kind), outputs(kind)
+    calibration = built.calibrate(made)
+    expected = built.answer(made.values, calibration)
+    found = built.answer(torch.from_numpy(made.values), calibration)
+    for name, value in vars(expected).items():
+        if value is None:
+            assert getattr(found, name) is None
+        else:
+            assert_allclose(getattr(found, name).numpy(), value, rtol=1e-12, err_msg=name)
+
+
+def test_an_answer_needs_no_torch():
+    code = f"""
+import sys
+import numpy as np
+from pipeline.tasks.base import TASKS, TargetTransform, build_task
+target = TargetTransform(**{TARGET.model_dump()!r})
+for asked in ("classification", "regression", "joint"):
+    config = TASKS.config(asked)
+    targets = (target,) if config.targets else ()
+    built = build_task(config, 8, {CLASSES!r}, targets, (1, 40, 40))
+    built.answer(np.zeros((2, {{'classification': 3}}.get(config.kind, 200))), built.uncalibrated)
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize("kind", ASKED.values(), ids=ASKED)
