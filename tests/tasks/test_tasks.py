@@ -91,8 +91,8 @@ def outputs(asked, n: int = 60) -> Outputs:
 
 
 #: Tasks whose answer becomes part of an exported graph.
-IN_GRAPH = [kind for kind in ASKED.values() if kind in ("classification", "joint")] + [
-    {"kind": "regression", "head": head} for head in HEADS
+IN_GRAPH = ["classification", "joint"] + [
+    {"kind": "regression", "head": head} for head in ("gaussian", "binned", "quantile")
 ]
 
 
