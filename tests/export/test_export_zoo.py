@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 
 from pipeline.checkpoint.load import load_run
 from pipeline.checkpoint.onnx_run import open_onnx
+from pipeline.core.errors import ExportError
 from pipeline.export._graph import Normalised
 from pipeline.export.onnx import write_onnx
 from pipeline.export.samples import extremes
@@ -17,7 +18,12 @@ from pipeline.inference.score import run_scoring
 from pipeline.models.base import MODELS
 from tests.checkpoint.untrained_run import PREPROCESS, lens_images, write_run
 
-NETWORKS = [kind for kind in MODELS.kinds() if kind != "shortcut"]
+#: Untrained, the features of levit hardly vary: the distance that novelty reads magnifies the last
+#: digits of float32, and the export is refused.
+REFUSED = {"levit": pytest.mark.xfail(raises=ExportError, strict=True, reason="novelty differs")}
+NETWORKS = [
+    pytest.param(kind, marks=REFUSED.get(kind, ())) for kind in MODELS.kinds() if kind != "shortcut"
+]
 
 
 @pytest.mark.slow
