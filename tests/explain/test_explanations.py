@@ -82,7 +82,9 @@ def question(backbone: Backbone, images: Tensor) -> Question:
         head.weight.copy_(torch.tensor([[1.0], [-1.0]]).expand_as(head.weight))
         head.bias.zero_()
     network = Network(backbone, head).eval()
-    task = build_task(TASKS.config("classification"), backbone.n_features, ("a", "b"), ())
+    shape = (1, SIZE, SIZE)
+    config = TASKS.config("classification")
+    task = build_task(config, backbone.n_features, ("a", "b"), (), shape)
     return Question(network, task, images, torch.zeros(len(images), dtype=torch.int64), 2)
 
 
@@ -168,7 +170,7 @@ def test_of_a_regression_the_estimate_is_explained() -> None:
     targets = (fit_target("axion_mass", "eV", "identity", values),)
     for head in ("gaussian", "binned", "quantile"):
         config = TASKS.config({"kind": "regression", "targets": ("axion_mass",), "head": head})
-        task = build_task(config, 4, (), targets)
+        task = build_task(config, 4, (), targets, (1, SIZE, SIZE))
         outputs = torch.randn(5, task.head.out_features, generator=torch.Generator().manual_seed(1))
         estimate = task.estimate(outputs)  # type: ignore[attr-defined]
         answer = task.answer(outputs.double().numpy(), task.uncalibrated)
