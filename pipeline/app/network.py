@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.checkpoint.onnx_file import is_onnx
 from pipeline.inference.target import Target
 
 if TYPE_CHECKING:
-    from pipeline.inference.ensemble import Verdict
+    from pipeline.inference.ensemble import Ensemble, Verdict
     from pipeline.tasks.base import TargetTransform
 
 Images = NDArray[np.float32]
@@ -71,13 +72,13 @@ def open_network(path: Path, device: str = "cpu") -> Network:
 class _RunNetwork:
     """A run folder's network in PyTorch."""
 
-    def __init__(self, ensemble: "Ensemble") -> None:  # type: ignore[name-defined]  # noqa: F821
+    def __init__(self, ensemble: "Ensemble") -> None:
         (self._run,) = ensemble.runs
         self._ensemble = ensemble
         self.name = f"{self._run.spec.model.kind}, {self._run.spec.task.kind}"
         self.target = Target.of_run(self._run)
-        self.class_names = ensemble.class_names
-        self.targets = ensemble.targets
+        self.class_names: Sequence[str] = ensemble.class_names
+        self.targets: Sequence[TargetTransform] = ensemble.targets
 
     def predict(self, images: Images) -> "Verdict":
         """See :class:`Network`."""
@@ -91,9 +92,13 @@ class _RunNetwork:
 
     def saliency(self, images: Images) -> NDArray[np.float64] | None:
         """See :class:`Network`."""
+        if is_onnx(self._run.path):  # it has no gradients
+            return None
+        from pipeline.checkpoint.load import Run
         from pipeline.core.errors import ExplanationError
         from pipeline.explain.maps import explain
 
+        assert isinstance(self._run, Run)
         try:
             return explain(self._run, images, "gradient")
         except ExplanationError:  # e.g. trees, which have no gradient

@@ -92,7 +92,9 @@ def score(
 
 
 def _is_run(path: Path) -> bool:
-    return path.suffix.lower() == ".onnx" or (path / "checkpoint.json").is_file()
+    from pipeline.checkpoint.onnx_file import is_onnx
+
+    return is_onnx(path) or (path / "checkpoint.json").is_file()
 
 
 def _population(found: dict[str, object]) -> str:

@@ -14,6 +14,7 @@ from pipeline.core.config import StrictModel, dump, validate
 from pipeline.core.errors import ConfigError
 from pipeline.core.yaml_source import put_value
 from pipeline.dataset.config import DatasetConfig
+from pipeline.dataset.detectability import substructured
 from pipeline.physics.shapes import BoxPosition, DiscPosition
 
 #: A source that is put by hand.
@@ -165,7 +166,7 @@ def find_knobs(config: DatasetConfig) -> tuple[Knob, ...]:
         *_placed_source(config),
         *_found(_SOURCE, "scenes", "source", scenes),
     ]
-    if any(dump(block)["substructure"]["kind"] != "smooth" for block in scenes.classes.values()):
+    if substructured(config):
         found += _found((_SCALE,), "scenes", "substructure", scenes)
     for k, (name, block) in enumerate(scenes.classes.items()):
         where = f"scenes.classes.{k}.substructure"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.generate import record
 from pipeline.dataset.knobs import find_knobs, placed, with_settings
-from pipeline.detectability.dprime import DPrime, d_raw
-from pipeline.detectability.measure import Measure, Survey, mean_counts, noise
+from pipeline.detectability.dprime import DPrime
+from pipeline.detectability.measure import Measure, Survey, change_in_sigma
 from pipeline.detectability.nuisances import PriorWidths
 from pipeline.physics.instrument import load_instrument
 from pipeline.physics.scene import Scene, draw_scene, smooth_twin
@@ -116,11 +116,9 @@ class LiveSimulator:
         noiseless, smooth = self._render(config, [scene, twin])
         in_sigma, detectability = None, None
         if not any(i.defects.noise_free for i in config.instruments):
-            sigma = noise(smooth[None], [twin], config.grid, config.instruments)[0]
-            counts = (mean_counts(part, config.instruments) for part in (noiseless, smooth))
-            delta = np.subtract(*counts)
-            in_sigma = delta / sigma
-            detectability = float(d_raw(delta.ravel(), sigma.ravel()))
+            pair = (noiseless[None], smooth[None])
+            (in_sigma,) = change_in_sigma(*pair, [twin], config.grid, config.instruments)
+            detectability = float(np.linalg.norm(in_sigma))
         image = record(config, noiseless[None], [scene])[0]
         return LiveImage(config, scene, image, noiseless, smooth, in_sigma, detectability)
 

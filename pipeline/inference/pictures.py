@@ -9,6 +9,7 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from pipeline.inference.images import (
     UnreadableImageError,
     read_bytes,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PICTURE_SUFFIXES = (".png",)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -65,7 +69,7 @@ def _decode(stored: bytes) -> NDArray[np.float64]:
     return pixels if pixels.ndim == 2 else np.asarray(pixels.mean(axis=2))
 
 
-def _check_opaque(picture: "Image.Image") -> None:  # type: ignore[name-defined]  # noqa: F821
+def _check_opaque(picture: "Image.Image") -> None:
     n_clear = int(np.count_nonzero(np.asarray(picture)[..., 3] < 255))
     if n_clear:
         raise _reject(
