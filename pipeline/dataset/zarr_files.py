@@ -100,15 +100,14 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
     """
     import zarr
 
-    strict = {"array.read_missing_chunks": False, "array.write_empty_chunks": True}
-    loose = name == DIGESTS or name in group.attrs.get("ragged", ())  # type: ignore[operator]
-    with zarr.config.set({} if loose else strict):
-        try:
-            array = group[name]
-        except KeyError as error:
-            raise DatasetError(f"{group.store}: array {name!r} is missing") from error
+    try:
+        array = group[name]
+    except KeyError as error:
+        raise DatasetError(f"{group.store}: array {name!r} is missing") from error
     assert isinstance(array, zarr.Array)
-    return array
+    if name == DIGESTS or name in group.attrs.get("ragged", ()):  # type: ignore[operator]
+        return array
+    return array.with_config({"read_missing_chunks": False, "write_empty_chunks": True})
 
 
 def write_regions(

@@ -1,11 +1,13 @@
 """A dataset describes itself: one that nobody simulated opens, resumes and is audited the same."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.typing import NDArray
 
 from pipeline.core.errors import DatasetError, DatasetIncompleteError, DatasetMismatchError
@@ -101,6 +103,22 @@ def test_a_shard_read_is_the_shard_written(tmp_path: Path) -> None:
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array)
     assert damaged_shards(data) == ()
+
+
+def test_threads_that_open_it_at_once_disturb_no_other_reader(tmp_path: Path) -> None:
+    """Zarr's settings belong to the process: what one thread asks for must not reach another."""
+    write(tmp_path / "a.zarr", foreign_spec())
+
+    def open_one(turn: int) -> NDArray[Any]:
+        if turn % 2:  # a new one, whose digests are missing chunks: these are no error
+            with write_store(tmp_path / f"{turn}.zarr", foreign_spec()) as store:
+                assert store.missing() == (0, 1, 2)
+        return open_dataset(tmp_path / "a.zarr").truth("mass")
+
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(open_one, range(24)):
+            np.testing.assert_array_equal(found, 1e12 + np.arange(10.0))
+    assert zarr.config.get("array.read_missing_chunks")
 
 
 def test_its_audit_judges_the_pixels_and_names_what_it_cannot_judge(tmp_path: Path) -> None:

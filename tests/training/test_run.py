@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from pipeline.core.errors import (
     TrainingError,
 )
 from pipeline.dataset.store import open_dataset
+from pipeline.training import loop as loop_module
 from pipeline.training import run as run_module
 from pipeline.training.evaluate import evaluate_run
 from pipeline.training.run import run_training
@@ -235,7 +238,10 @@ def test_time_budget_ends_the_run_with_a_checkpoint(data, tmp_path):
     assert load_run(tmp_path / "run").spec.metrics["macro_auc"] == summary.best_metric
 
 
-def test_budget_of_processor_time_ends_the_run_and_its_cosine(data, tmp_path):
+def test_budget_of_processor_time_ends_the_run_and_its_cosine(data, tmp_path, monkeypatch):
+    readings = count()  # a processor clock on which every reading takes ten milliseconds
+    clock = SimpleNamespace(monotonic=time.monotonic, process_time=lambda: 0.01 * next(readings))
+    monkeypatch.setattr(loop_module, "time", clock)
     config = tiny_training(epochs=10_000, max_core_minutes=0.02)
     summary = run_training(config, data, tmp_path / "run", device="cpu")
     assert "time budget of 0.02 minutes of one core" in summary.stopped
