@@ -2,7 +2,8 @@
 
 Components and events only; every handler calls the scorer or the simulator and shows what it says.
 The three answers to a slider (picture, network, d′) are events of their own, so that the picture
-never waits for the others.
+never waits for the others. The slider starts only the first of them: where several events of one
+trigger are repeated for the last value, Gradio repeats all of them for each, and never stops.
 """
 
 import functools
@@ -172,12 +173,13 @@ def _simulate_tab(page: Page, simulator: LiveSimulator, note: str, blocks: "Bloc
                     text = gr.HTML(elem_id="live-text")
     moved = [getattr(c, "input") for c in inputs]  # noqa: B009  # gradio adds events at run time
     common: dict[str, Any] = {  # Any: keywords of gradio
-        "triggers": [*moved, blocks.load], "inputs": inputs, "trigger_mode": "always_last",
-        "show_progress": "hidden",
+        "inputs": inputs, "trigger_mode": "always_last", "show_progress": "hidden",
     }  # fmt: skip
-    gr.on(fn=page.picture, outputs=pictures, api_name="picture", **common)
-    gr.on(fn=page.answer, outputs=[saliency, text], api_name="answer", **common)
-    gr.on(fn=page.detectability, outputs=detectability, api_name="detectability", **common)
+    shown = gr.on(
+        [*moved, blocks.load], page.picture, outputs=pictures, api_name="picture", **common
+    )
+    shown.then(page.answer, outputs=[saliency, text], api_name="answer", **common)
+    shown.then(page.detectability, outputs=detectability, api_name="detectability", **common)
 
 
 def _controls(simulator: LiveSimulator, names: list[str]) -> list[Any]:  # Any: gradio components

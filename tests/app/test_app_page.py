@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import time
 import urllib.request
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def test_a_moved_slider_shows_another_lens_and_all_that_follows_from_it(browser:
     browser.wait(f"(now => {json.dumps(before)}.every((b, i) => now[i] && now[i] !== b))({state})")
 
 
+def test_a_page_that_nobody_touches_asks_the_server_nothing(browser: Browser) -> None:
+    """Several events of one trigger, each repeated for the last value, once went on for ever."""
+    browser.click("[role=tab]", "Simulate a lens")
+    browser.press("#scenes-macro-theta_E input[type=range]", "ArrowRight", 39, times=4)
+    for _ in range(20):  # until the answers to those are there
+        asked = len(browser.requests)
+        time.sleep(1.5)
+        browser.js("1")  # takes in what the browser reports
+        if len(browser.requests) == asked:
+            return
+    pytest.fail(f"still asking: {browser.requests[-3:]}")
+
+
 def test_without_substructure_nothing_differs_from_the_smooth_twin(browser: Browser) -> None:
     browser.click("[role=tab]", "Simulate a lens")
     browser.click("#class label", "no")
@@ -112,7 +126,6 @@ def hostile(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
 def test_hostile_uploads_get_a_message_and_the_server_stays_up(
     browser: Browser, lens: Path, tmp_path: Path
 ) -> None:
@@ -127,7 +140,6 @@ def test_hostile_uploads_get_a_message_and_the_server_stays_up(
     assert browser.errors == []
 
 
-@pytest.mark.slow
 def test_an_upload_of_500_megabytes_is_refused_before_it_is_read(
     browser: Browser, served: Served, lens: Path, tmp_path: Path
 ) -> None:
