@@ -1,8 +1,7 @@
 """What the page asks of a trained network: prepared images in, numbers out, whatever runs it.
 
-Nothing else of this package knows how a network is run. One from PyTorch stands behind
-:func:`open_network`; one that another library runs needs the four attributes and three methods of
-:class:`Network`, and nothing of PyTorch.
+Nothing else of this package knows how a network is run: a run folder's in PyTorch, an exported one
+in ONNX Runtime without it. Another needs the four attributes and three methods of :class:`Network`.
 """
 
 from collections.abc import Sequence
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.onnx_file import is_onnx
+from pipeline.dataset.preprocess import border_pixels
+from pipeline.explain.patches import finished, patch_places
 from pipeline.inference.target import Target
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def open_network(path: Path, device: str = "cpu") -> Network:
 
     ensemble = load_ensemble([path], device=device)
     # passes of one image: nobody waits for room that stays empty
-    return _RunNetwork(Ensemble(ensemble.runs, batch_size=ensemble.symmetries))
+    ensemble = Ensemble(ensemble.runs, batch_size=ensemble.symmetries)
+    return _OnnxNetwork(ensemble) if is_onnx(path) else _RunNetwork(ensemble)
 
 
 class _RunNetwork:
@@ -92,8 +94,6 @@ class _RunNetwork:
 
     def saliency(self, images: Images) -> NDArray[np.float64] | None:
         """See :class:`Network`."""
-        if is_onnx(self._run.path):  # it has no gradients
-            return None
         from pipeline.checkpoint.load import Run
         from pipeline.core.errors import ExplanationError
         from pipeline.explain.maps import explain
@@ -103,3 +103,36 @@ class _RunNetwork:
             return explain(self._run, images, "gradient")
         except ExplanationError:  # e.g. trees, which have no gradient
             return None
+
+
+class _OnnxNetwork(_RunNetwork):
+    """An exported network, which has no gradient: patches are covered instead."""
+
+    def saliency(self, images: Images) -> NDArray[np.float64] | None:
+        """See :class:`Network`."""
+        return np.concatenate([finished(self._fall(image)[None]) for image in images])
+
+    def _fall(self, image: Images) -> NDArray[np.float64]:
+        """Fall of the answer, averaged over the patches of empty sky that cover a pixel, (H, W)."""
+        size = image.shape[-1]
+        patch = max(2, size // 8)
+        places = patch_places(size, patch, max(1, patch // 2))
+        sky = np.median(border_pixels(image[None])[0], axis=-1)
+        variants = np.repeat(image[None], len(places) + 1, axis=0)
+        for variant, (rows, columns) in zip(variants[1:], places, strict=True):
+            variant[:, rows, columns] = sky[:, None, None]
+        answers = self._answers(variants)
+        total, n_covers = np.zeros((2, size, size))
+        for answer, place in zip(answers[1:], places, strict=True):
+            total[place] += answers[0] - answer
+            n_covers[place] += 1.0
+        return np.asarray(np.maximum(total / n_covers, 0.0))
+
+    def _answers(self, images: Images) -> NDArray[np.float64]:
+        """Log-odds (B,) of the first image's class; without classes, the first output."""
+        values, _ = self._run.judged(images)
+        probability = self._run.task.answer(values, self._run.spec.calibration).class_probability
+        if probability is None:
+            return np.asarray(values[:, 0], np.float64)
+        chosen = np.clip(probability[:, probability[0].argmax()], 1e-12, 1.0 - 1e-12)
+        return np.asarray(np.log(chosen) - np.log1p(-chosen))

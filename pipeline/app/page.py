@@ -144,7 +144,7 @@ def _score_tab(page: Page) -> None:
             upload = gr.File(label="Image", height=150, elem_id="upload")
             gr.HTML(
                 f'<p class="dl-small">{ACCEPTED}. It is cut around its middle and brought to the '
-                "network's pixel scale. Files do not leave this machine.</p>"
+                "network's pixel scale. Files go to the machine that serves this page only.</p>"
             )
             text = gr.HTML(views.hint(_EMPTY), elem_id="score-text")
         with gr.Column(scale=3, min_width=320):

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 from pipeline.app.answer import Scorer
 from pipeline.app.network import Network, open_network
 from pipeline.app.page import Page, build_page
+from pipeline.checkpoint.card import read_dataset_description
 from pipeline.checkpoint.spec import DATASET_FILE, read_spec
+from pipeline.core.config import validate
 from pipeline.core.errors import ConfigError, DeepLenseError, MissingExtraError
 from pipeline.core.logs import get_logger
-from pipeline.dataset.config import load_dataset_config
+from pipeline.dataset.config import DatasetConfig, load_dataset_config
 from pipeline.dataset.live import LiveSimulator
 from pipeline.inference.images import MAX_BYTES
 from pipeline.inference.target import Target
@@ -103,20 +105,19 @@ def serve(
 
 def _simulator(run: Path, preset: str | None) -> tuple[LiveSimulator, str]:
     """Simulator of what a network was trained on, or of a preset, and a sentence about it."""
-    described = run / DATASET_FILE
     if preset is not None:
-        source: str | Path = preset
         note = f"Sliders start from {preset}; ranges are its priors."
-    elif described.is_file():
-        source = described
+        return LiveSimulator(load_dataset_config(preset)), note
+    described = read_dataset_description(run)
+    if described:
         note = "Sliders start from the training data; ranges are its priors."
-    else:
-        source = FALLBACK
-        note = (
-            f"This network was trained on images of unknown making. Sliders start from the preset "
-            f"{FALLBACK}, which may be unlike them."
-        )
-    return LiveSimulator(load_dataset_config(source)), note
+        config = validate(described, DatasetConfig, name=str(run / DATASET_FILE))
+        return LiveSimulator(config), note
+    note = (
+        f"This network was trained on images of unknown making. Sliders start from the preset "
+        f"{FALLBACK}, which may be unlike them."
+    )
+    return LiveSimulator(load_dataset_config(FALLBACK)), note
 
 
 def _require_free(host: str, port: int) -> None:

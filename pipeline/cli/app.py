@@ -25,6 +25,10 @@ def app(
     open_: Annotated[
         bool, Parameter(name="--open", negative="--no-open", help="Open the page in a browser.")
     ] = True,
+    export_space: Annotated[
+        Path | None,
+        Parameter(help="Write a Hugging Face Space (page, ONNX model, card) here, serve nothing."),
+    ] = None,
     device: Device = "auto",
     json: Json = False,
 ) -> Result:
@@ -33,8 +37,13 @@ def app(
     Parameters
     ----------
     run
-        Run folder that `deeplense train` wrote.
+        Run folder that `deeplense train` wrote, or file that `deeplense export --onnx` wrote.
     """
+    if export_space is not None:
+        from pipeline.app.space import write_space
+
+        written = write_space(run, export_space)
+        return Result(written, written.text)
     from pipeline.app.serve import serve
 
     served = serve(run, port=port, host=host, preset=preset, device=device, open_browser=open_)

@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 
 from pipeline.core.config import StrictModel
 from pipeline.explain.explanations.base import EXPLANATIONS
+from pipeline.explain.patches import finished
 from pipeline.explain.question import ask
 
 if TYPE_CHECKING:
     from pipeline.checkpoint.load import Run
 
-#: Standard deviation of the smoothing, pixels: single pixels of a gradient mean little.
-SMOOTHING = 1.5
 #: Images explained at once.
 BATCH_SIZE = 32
 
@@ -49,8 +48,6 @@ def explain(
     ExplanationError
         If the method does not apply to the network, and which does.
     """
-    from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]  # heavy
-
     config = EXPLANATIONS.config(method)
     heat_of = EXPLANATIONS.load(str(config.kind)).heat  # type: ignore[attr-defined]
     found = np.empty((len(images), *images.shape[2:]))
@@ -61,6 +58,4 @@ def explain(
         classes = None if of is None else torch.from_numpy(np.asarray(of[rows], np.int64))
         prepared = prepared.to(run.device, memory_format=layout)
         found[rows] = heat_of(config, ask(run, prepared, classes)).detach().cpu().numpy()
-    smooth = np.stack([gaussian_filter(heat, SMOOTHING) for heat in found])
-    top = smooth.max(axis=(1, 2), keepdims=True)
-    return np.asarray(smooth / np.where(top > 0, top, 1.0))
+    return finished(found)

@@ -7,6 +7,8 @@ from multiprocessing.connection import Connection
 
 from pipeline.inference.read_item import read_item
 
+#: First message of a reader: no file's time runs before it.
+READY = "ready"
 #: Memory of its own that a reader may take, bytes; a file that needs more is rejected.
 MAX_MEMORY = 2 * 2**30
 
@@ -20,11 +22,19 @@ def main() -> None:
     answers = Connection(int(sys.argv[2]), readable=False)
     try:
         target, options = requests.recv()
+        _load_libraries()
+        answers.send(READY)
         while True:
             for item in requests.recv():
                 answers.send(read_item(item, target, options))
     except (EOFError, BrokenPipeError):
         return
+
+
+def _load_libraries() -> None:
+    """Import what reading most files takes, which on a busy machine lasts longer than a file."""
+    import scipy.interpolate  # type: ignore[import-untyped]
+    import scipy.ndimage  # type: ignore[import-untyped]  # noqa: F401
 
 
 def _limit_memory() -> None:

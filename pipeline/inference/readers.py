@@ -21,6 +21,7 @@ from pipeline.core.cores import usable_cores
 from pipeline.core.errors import ScoringError
 from pipeline.inference.images import ReadOptions, Rejection, RejectReason
 from pipeline.inference.read_item import Outcome, read_item
+from pipeline.inference.reader_process import READY
 from pipeline.inference.search import Found
 from pipeline.inference.target import Target
 
@@ -51,6 +52,7 @@ class _Reader:
     items: Sequence[Found] = ()
     first: int = 0  # position of the first item in hand
     n_done: int = 0
+    is_ready: bool = False  # it has said that it is there
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -138,28 +140,29 @@ class ReaderPool:
     def _collect(self, ready: dict[int, Outcome]) -> None:
         """Wait for answers, and replace readers that died or take too long."""
         busy = [reader for reader in self._readers if reader.is_busy]
-        limit = min(reader.since + self._limit for reader in busy) - time.monotonic()
+        limit = min(reader.since + self._limit(reader) for reader in busy) - time.monotonic()
         answering = wait([reader.answers for reader in busy], timeout=max(0.0, limit))
         now = time.monotonic()
         for reader in busy:
             if reader.answers in answering:
                 self._receive(reader, ready)
-            elif now - reader.since > self._limit:
-                seconds = f"{self._limit:.0f} s"
-                self._replace(reader, ready, RejectReason.TIMED_OUT, f"not read within {seconds}")
+            elif now - reader.since > (seconds := self._limit(reader)):
+                detail = f"not read within {seconds:.0f} s"
+                self._replace(reader, ready, RejectReason.TIMED_OUT, detail)
 
-    @property
-    def _limit(self) -> float:
-        return self._timeout if self._has_started else max(self._timeout, _START_SECONDS)
+    def _limit(self, reader: _Reader) -> float:
+        return self._timeout if reader.is_ready else max(self._timeout, _START_SECONDS)
 
     def _receive(self, reader: _Reader, ready: dict[int, Outcome]) -> None:
         try:
             while reader.is_busy and reader.answers.poll():
                 outcome = reader.answers.recv()
+                reader.since = time.monotonic()
+                if outcome == READY:
+                    reader.is_ready = self._has_started = True
+                    continue
                 ready[reader.first + reader.n_done] = outcome
                 reader.n_done += 1
-                reader.since = time.monotonic()
-                self._has_started = True
         except (EOFError, OSError, pickle.UnpicklingError):
             detail = "the process that read this file died"
             self._replace(reader, ready, RejectReason.CRASHED, detail)

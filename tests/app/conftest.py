@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from pipeline.checkpoint.yaml_text import yaml_text
+from pipeline.dataset.config import load_dataset_config
+
 from ..checkpoint.untrained_run import write_run
 from .browser import CHROMIUM, Browser
 
@@ -34,7 +37,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder that says what its training data were made from."""
     folder = tmp_path_factory.mktemp("app") / "run"
     write_run(folder, task="joint")
-    (folder / "dataset.yaml").write_text(DATASET)
+    described = folder.with_suffix(".yaml")
+    described.write_text(DATASET)
+    (folder / "dataset.yaml").write_text(yaml_text(load_dataset_config(described)))
     return folder
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from pipeline.core.config import StrictModel
+from pipeline.explain.patches import patch_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,20 +39,17 @@ def heat(config: Config, question: "Question") -> "Tensor":
 
     images = question.prepared
     size = images.shape[-1]
-    patch = min(config.patch, size)
-    starts = sorted({*range(0, size - patch + 1, config.stride), size - patch})
     total, n_covers = torch.zeros_like(images[:, 0]), images.new_zeros(size, size)
     with torch.no_grad():
         whole = question.answers(images)
         cover = _cover(config, question)
-        for y in starts:
-            for x in starts:
-                place = (..., slice(y, y + patch), slice(x, x + patch))
-                covered = images.clone()
-                covered[place] = cover[place]
-                fall = whole - question.answers(covered)
-                total[place] += fall[:, None, None]
-                n_covers[place] += 1.0
+        for rows, columns in patch_places(size, config.patch, config.stride):
+            place = (..., rows, columns)
+            covered = images.clone()
+            covered[place] = cover[place]
+            fall = whole - question.answers(covered)
+            total[place] += fall[:, None, None]
+            n_covers[place] += 1.0
     return (total / n_covers).clamp(min=0.0)
 
 
