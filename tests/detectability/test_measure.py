@@ -56,6 +56,7 @@ def test_a_photon_limited_value_grows_as_the_root_of_the_exposure(config: Datase
     np.testing.assert_allclose(long.refit, 2.0 * short.refit, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_coarse_grid_for_shallow_halos_changes_no_value_by_one_per_cent() -> None:
     dense = survey(load_dataset_config("physical_roman", ["n_pix=32"]))
     scenes = [draw_scene(dense.scenes, dense.seed, i, "subhalo") for i in range(3)]

@@ -29,6 +29,8 @@ MODELS = {
     "shapelets": LensModel(macro=MacroModel(profile="sie"), source=ShapeletSource(n_max=3)),
     "pixels": LensModel(macro=MacroModel(profile="sie"), source=PixelSource(n_side=5)),
 }
+#: These take ten seconds and more to compile.
+LONG = ("multipoles", "two galaxies")
 
 
 def smooth_model(config: FitConfig, psf: Any, n_pix: int = 24, binning: int = 1) -> Any:
@@ -61,7 +63,9 @@ def test_image_is_that_of_the_engine(lenses: Lenses) -> None:
             assert np.abs(error).max() < 2e-4 * expected.max()  # the engine works in float32
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in MODELS]
+)
 def test_derivatives_agree_with_differences(name: str) -> None:
     import jax
 
