@@ -85,6 +85,11 @@ def write_spec(folder: Path, spec: CheckpointSpec) -> None:
     atomic_write(folder / SPEC_FILE, text + "\n")
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is named as a run folder or an exported network; nothing is read."""
+    return is_onnx(path) or (path / SPEC_FILE).is_file()
+
+
 def run_text(run: Path, name: str) -> str | None:
     """A text of a run folder or an exported network; None if it has no such file."""
     if is_onnx(run):

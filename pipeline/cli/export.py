@@ -49,11 +49,12 @@ def export(
 
         exported = export_onnx(what, onnx, data=data)
         return Result(exported, exported.text)
+    from pipeline.checkpoint.spec import is_run
     from pipeline.exchange.export import export_dataset
 
     if out is None or format_ is None:
-        is_run = (what / "checkpoint.json").is_file()
-        needs = "--onnx FILE" if is_run else "--out PATH and --format npy, hdf5 or fits"
-        raise ConfigError(f"{what}: a {'run folder' if is_run else 'dataset'} needs {needs}")
+        named = is_run(what)
+        needs = "--onnx FILE" if named else "--out PATH and --format npy, hdf5 or fits"
+        raise ConfigError(f"{what}: a {'run folder' if named else 'dataset'} needs {needs}")
     found = export_dataset(what, out, format_, splits=split, classes=class_, pairs=pairs)
     return Result(found, found.text)

@@ -69,10 +69,11 @@ def score(
         FITS, .npy or .npz files, folders (searched recursively), globs, datasets, or @FILE with
         one path a line.
     """
+    from pipeline.checkpoint.spec import is_run
     from pipeline.inference.images import ReadOptions
     from pipeline.workflow.steps import score as step
 
-    n_runs = next((i for i, path in enumerate(inputs) if not _is_run(path)), len(inputs))
+    n_runs = next((i for i, path in enumerate(inputs) if not is_run(path)), len(inputs))
     summary = step(
         (run, *inputs[:n_runs], *more), inputs[n_runs:], out, device=device, workers=workers,
         options=ReadOptions(hdu, band, center, masks, lens_light, orient), timeout=timeout,
@@ -89,12 +90,6 @@ def score(
     )
     code = EXIT_REJECTED if strict and summary.rejected else EXIT_DONE
     return Result(summary, text, code)
-
-
-def _is_run(path: Path) -> bool:
-    from pipeline.checkpoint.onnx_file import is_onnx
-
-    return is_onnx(path) or (path / "checkpoint.json").is_file()
 
 
 def _population(found: dict[str, object]) -> str:
