@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import ConfigError, OutputError
 
+from .conftest import Prefect
+
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENTS = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text())["deployments"]
 
@@ -142,7 +144,7 @@ def test_workers_of_a_cluster_need_no_checkout(
 @pytest.mark.slow
 @pytest.mark.parametrize("runner", ["local", "dask", "ray"])
 def test_partitions_on_any_runner_give_the_table_of_one_run(
-    runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runner: str, prefect: Prefect, tmp_path: Path
 ) -> None:
     """In a process of its own, as a worker runs it: the flow's module is no installed one."""
     code = (
@@ -165,11 +167,10 @@ def test_partitions_on_any_runner_give_the_table_of_one_run(
     script.write_text(code)
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_API_URL": prefect.url,  # else every worker starts a server of its own
         "PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }  # fmt: skip
-    environment.pop("PREFECT_API_URL", None)
     done = subprocess.run(
         [sys.executable, script], cwd=ROOT, env=environment, capture_output=True, text=True,
         timeout=500, check=False,

@@ -9,12 +9,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.simulate import simulate_dataset
+
+from .conftest import Prefect
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +47,13 @@ def local_sha256(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(prefect: Prefect, tmp_path: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     return {
         **kept,
         "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_API_URL": prefect.url,  # else every worker starts a server of its own
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -87,9 +90,9 @@ def run_flow(
         kill()
         assert process.wait(400) == 0, log.read_text()
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # it and the servers that it started
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
     lines = [line for line in log.read_text().splitlines() if line.startswith("SUMMARY ")]
     found: dict[str, object] = json.loads(lines[-1].removeprefix("SUMMARY "))
     return found
