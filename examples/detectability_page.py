@@ -92,8 +92,7 @@ NOTES = """
   81), and where the posterior of contrast_hst stays wide the spacing is a third of the floor.
   Medians are interpolated between grid points: on 24 lenses of I, cut to 100 pixels, a grid of 161
   points moved them by 0.003 dex on average and the floor by 0.0015.
-- **Numbers of lenses** are in the tables: 1000, save two floors whose many renderings took too long
-  on two shared cores.
+- **Numbers of lenses** are in the tables: 1000 everywhere.
 - **Many halos.** The script renders in float32 and sums the shallow ones of many halos on a coarse
   grid. On 12 lenses of three telescopes the grid changed d_raw by at most 0.05 % and d_prior by at
   most 0.11 %; float32 on 24 lenses of Euclid, by 0.003 %.
