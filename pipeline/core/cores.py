@@ -11,9 +11,11 @@ def usable_cores() -> int:
 
 
 def wait_without_spinning() -> None:
-    """Let OpenMP's threads sleep while they wait, here and in child processes.
+    """Let the threads of OpenMP and OpenBLAS sleep while they wait, here and in child processes.
 
-    Threads that spin starve each other on a busy machine. Takes effect in libraries that are not
-    loaded yet; whoever set ``OMP_WAIT_POLICY`` is obeyed.
+    Threads that spin starve each other on a busy machine: OpenBLAS's do so for 2^26 clock cycles
+    after every product of matrices. Takes effect in libraries that are not loaded yet; whoever set
+    ``OMP_WAIT_POLICY`` or ``OPENBLAS_THREAD_TIMEOUT`` is obeyed.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2^4 cycles, its smallest

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import batched
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -29,6 +30,10 @@ from pipeline.inference.target import Target
 CHUNK = 64
 #: Seconds one item may take in a reader process.
 TIMEOUT = 60.0
+#: Outcomes in this process; further ones wait in the pipe.
+_READY = 16
+#: Largest request that is sent to a reader at work: two fit into the smallest pipe.
+_REQUEST_BYTES = 30_000
 #: Bytes a reader may be ahead of its parent: some sixty 64 x 64 images.
 _PIPE_BYTES = 2**20
 #: Seconds a new reader may take to say that it is there.
@@ -49,27 +54,37 @@ class _Reader:
     process: subprocess.Popen[bytes]
     requests: Connection
     answers: Connection
-    items: Sequence[Found] = ()
-    first: int = 0  # position of the first item in hand
-    n_done: int = 0
+    in_hand: deque[tuple[int, Found]] = field(default_factory=deque)  # with their positions
     is_ready: bool = False  # it has said that it is there
     since: float = field(default_factory=time.monotonic)
 
-    @property
-    def is_busy(self) -> bool:
-        return self.n_done < len(self.items)
+    def takes(self, items: Sequence[Found]) -> bool:
+        """Whether items can be given now: they must fit into the pipe beside those given before.
 
-    def give(self, first: int, items: Sequence[Found]) -> None:
-        self.first, self.items, self.n_done = first, items, 0
-        self.since = time.monotonic()
+        The next items are given before the last ones are answered, so that a reader has work while
+        its parent asks the network.
+        """
+        if not self.in_hand:
+            return True
+        return len(self.in_hand) < CHUNK and _size(items) <= _REQUEST_BYTES
+
+    def give(self, items: Sequence[tuple[int, Found]]) -> None:
+        if not self.in_hand:
+            self.since = time.monotonic()
+        self.in_hand.extend(items)
         with suppress(BrokenPipeError, ConnectionError):  # its death shows when it is asked
-            self.requests.send(items)
+            self.requests.send([item for _, item in items])
 
     def stop(self) -> None:
         for connection in (self.requests, self.answers):
             connection.close()
         self.process.kill()
         self.process.wait()
+
+
+def _size(items: Sequence[Found]) -> int:
+    """Bytes that a request for some items takes, about."""
+    return len(pickle.dumps(items))
 
 
 class ReaderPool:
@@ -124,22 +139,21 @@ class ReaderPool:
             for item in items:
                 yield read_item(item, self._target, self._options)
             return
-        chunks = deque(
-            (start, items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)
-        )
+        chunks = deque(batched(enumerate(items), CHUNK))
         ahead = 2 * CHUNK * len(self._readers)
         ready: dict[int, Outcome] = {}
         for position in range(len(items)):
             while position not in ready:
                 for reader in self._readers:
-                    if not reader.is_busy and chunks and chunks[0][0] < position + ahead:
-                        reader.give(*chunks.popleft())
+                    is_near = bool(chunks) and chunks[0][0][0] < position + ahead
+                    if is_near and reader.takes([item for _, item in chunks[0]]):
+                        reader.give(chunks.popleft())
                 self._collect(ready)
             yield ready.pop(position)
 
     def _collect(self, ready: dict[int, Outcome]) -> None:
         """Wait for answers, and replace readers that died or take too long."""
-        busy = [reader for reader in self._readers if reader.is_busy]
+        busy = [reader for reader in self._readers if reader.in_hand]
         limit = min(reader.since + self._limit(reader) for reader in busy) - time.monotonic()
         answering = wait([reader.answers for reader in busy], timeout=max(0.0, limit))
         now = time.monotonic()
@@ -155,14 +169,16 @@ class ReaderPool:
 
     def _receive(self, reader: _Reader, ready: dict[int, Outcome]) -> None:
         try:
-            while reader.is_busy and reader.answers.poll():
+            while reader.in_hand and reader.answers.poll():
                 outcome = reader.answers.recv()
                 reader.since = time.monotonic()
                 if outcome == READY:
                     reader.is_ready = self._has_started = True
                     continue
-                ready[reader.first + reader.n_done] = outcome
-                reader.n_done += 1
+                position, _ = reader.in_hand.popleft()
+                ready[position] = outcome
+                if len(ready) >= _READY:
+                    return
         except (EOFError, OSError, pickle.UnpicklingError):
             detail = "the process that read this file died"
             self._replace(reader, ready, RejectReason.CRASHED, detail)
@@ -177,14 +193,14 @@ class ReaderPool:
                 "reader processes cannot be started (their message is above); "
                 "--workers 0 reads in this process"
             )
-        at = reader.n_done
-        ready[reader.first + at] = Outcome(Rejection(reason, detail), None, None)
+        position, _ = reader.in_hand.popleft()
+        ready[position] = Outcome(Rejection(reason, detail), None, None)
         reader.stop()
         self._readers.remove(reader)
         new = self._start()
         self._readers.append(new)
-        if rest := reader.items[at + 1 :]:
-            new.give(reader.first + at + 1, rest)
+        for rest in batched(reader.in_hand, CHUNK):
+            new.give(rest)
 
     def _start(self) -> _Reader:
         root = str(Path(__file__).resolve().parents[2])
