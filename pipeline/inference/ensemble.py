@@ -114,9 +114,10 @@ class Ensemble:
         copies = np.concatenate([turned(prepared, k) for k in range(self.symmetries)])
         values, distance = run.judged(copies)
         values = values.reshape(self.symmetries, len(images), -1)[:, :n].mean(axis=0)
-        distance = distance.reshape(self.symmetries, -1)[:, :n]
         answer = run.task.answer(values, run.spec.calibration)
-        return Prediction(novelty=run.rank(distance.mean(axis=0)), **vars(answer))
+        # The image as it is, like the validation images that it is ranked among: where the training
+        # images have a preferred direction, its turned copies are foreign.
+        return Prediction(novelty=run.rank(distance[:n]), **vars(answer))
 
 
 def load_ensemble(

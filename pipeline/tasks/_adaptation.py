@@ -125,7 +125,9 @@ def altered(image: Tensor) -> Tensor:
     drawn = torch.rand((6, n, 1, 1, 1), device=image.device)
     blurred = functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="replicate"), 3, 1)
     copy = torch.lerp(image, blurred, drawn[0])
-    sky = image.flatten(2).median(dim=2).values[:, :, None, None]
+    # By sorting: now and then torch's own median gives NaN for finite pixels that share memory.
+    ordered = image.flatten(2).sort(dim=2).values
+    sky = ordered[:, :, (ordered.shape[2] - 1) // 2, None, None]
     copy = sky + (copy - sky) * (1.0 + CONTRAST * (2.0 * drawn[1] - 1.0))
     copy = copy + NOISE * drawn[2] * torch.randn_like(copy)
     y = torch.arange(height, device=image.device)[:, None] / height
