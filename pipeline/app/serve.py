@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from pipeline.app.answer import Scorer
 from pipeline.app.network import Network, open_network
 from pipeline.app.page import Page, build_page
-from pipeline.checkpoint.card import read_dataset_description
-from pipeline.checkpoint.spec import DATASET_FILE, read_spec
-from pipeline.core.config import validate
+from pipeline.checkpoint.card import read_dataset_config
+from pipeline.checkpoint.spec import read_spec
 from pipeline.core.errors import ConfigError, DeepLenseError, MissingExtraError
 from pipeline.core.logs import get_logger
-from pipeline.dataset.config import DatasetConfig, load_dataset_config
+from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.live import LiveSimulator
 from pipeline.inference.images import MAX_BYTES
 from pipeline.inference.target import Target
@@ -108,10 +107,9 @@ def _simulator(run: Path, preset: str | None) -> tuple[LiveSimulator, str]:
     if preset is not None:
         note = f"Sliders start from {preset}; ranges are its priors."
         return LiveSimulator(load_dataset_config(preset)), note
-    described = read_dataset_description(run)
-    if described:
+    config = read_dataset_config(run)
+    if config is not None:
         note = "Sliders start from the training data; ranges are its priors."
-        config = validate(described, DatasetConfig, name=str(run / DATASET_FILE))
         return LiveSimulator(config), note
     note = (
         f"This network was trained on images of unknown making. Sliders start from the preset "

@@ -20,7 +20,6 @@ NETWORK_FILE, APP_FILE, REQUIREMENTS_FILE = "model.onnx", "app.py", "requirement
 #: version that is installed here. Gradio stands in the card, where a Space looks for it, too.
 REQUIRED = (
     "astropy",
-    "cyclopts",
     "fsspec",
     "gradio",
     "jax",
@@ -32,7 +31,6 @@ REQUIRED = (
     "rich",
     "ruamel-yaml",
     "scipy",
-    "zarr",
 )
 #: A Space expects its page at this address; ``HOST`` and ``PORT`` say otherwise elsewhere.
 _APP = '''"""The page of a network trained with deeplense-pipeline; a Space starts this file."""
@@ -147,5 +145,4 @@ def _copy_code(folder: Path) -> None:
     package = Path(__file__).resolve().parents[1]
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", "sim_params")
     shutil.copytree(package, folder / package.name, ignore=unwanted)
-    without_networks = shutil.ignore_patterns("networks")
-    shutil.copytree(sim_params(), folder / "sim_params", ignore=without_networks)
+    shutil.copytree(sim_params(), folder / "sim_params")

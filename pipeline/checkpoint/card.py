@@ -5,11 +5,15 @@ Sections follow Mitchell et al. (2019), "Model cards for model reporting".
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoint.spec import DATASET_FILE, CheckpointSpec, run_text
+from pipeline.core.config import validate
 from pipeline.core.yaml_source import parse_yaml
 from pipeline.tasks.base import OTHER_DOMAIN, trained_classes
+
+if TYPE_CHECKING:
+    from pipeline.dataset.config import DatasetConfig
 
 Plain = Mapping[str, Any]  # Any: plain JSON or YAML data
 
@@ -39,6 +43,22 @@ def read_dataset_description(folder: Path) -> Plain:
     """Resolved dataset configuration of a run folder or exported network; empty if unknown."""
     text = run_text(folder, DATASET_FILE)
     return {} if text is None else parse_yaml(text, str(folder / DATASET_FILE))[0]
+
+
+def read_dataset_config(folder: Path) -> "DatasetConfig | None":
+    """Dataset configuration of a run folder or exported network; None if unknown.
+
+    Raises
+    ------
+    ConfigError
+        If what is described is not one.
+    """
+    from pipeline.dataset.config import DatasetConfig
+
+    described = read_dataset_description(folder)
+    if not described:
+        return None
+    return validate(described, DatasetConfig, name=str(folder / DATASET_FILE))
 
 
 def _use(spec: CheckpointSpec) -> list[str]:

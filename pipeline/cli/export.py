@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from pipeline.cli.options import Json, RunPath
+from pipeline.cli.options import Json
 from pipeline.cli.output import Result
 from pipeline.core.errors import ConfigError
 
 
 def export(
-    what: RunPath,
+    what: Path,
     /,
     *,
     onnx: Annotated[

@@ -1,4 +1,4 @@
-"""What every map of covered patches shares: where the patches lie, and how a map is finished."""
+"""What maps share, with torch or without: how one is finished, and where covered patches lie."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -69,20 +69,17 @@ def extremes(images: Images) -> Images:
 
 
 def _simulated(run: "Run") -> Images:
-    from pipeline.checkpoint.card import read_dataset_description
-    from pipeline.core.config import validate
-    from pipeline.dataset.config import DatasetConfig
+    from pipeline.checkpoint.card import read_dataset_config
     from pipeline.dataset.generate import observe
     from pipeline.engines.base import ENGINES
     from pipeline.physics.scene import draw_scene
 
-    described = read_dataset_description(run.path)
-    if not described:
+    config = read_dataset_config(run.path)
+    if config is None:
         raise ConfigError(
             f"{run.path}: no {DATASET_FILE} in it to simulate images from; name a dataset whose "
             "test images the export has to agree on: --data DATA.zarr"
         )
-    config = validate(described, DatasetConfig, name=str(run.path / DATASET_FILE))
     seed = config.seed + SEED_OFFSET
     scenes = [draw_scene(config.scenes, seed, i) for i in range(N_IMAGES)]
     engine = ENGINES.load(config.engine.kind).build(config.engine)

@@ -3,6 +3,7 @@
 import signal
 import sys
 import warnings
+from importlib import import_module
 from multiprocessing.connection import Connection
 
 from pipeline.inference.read_item import read_item
@@ -33,8 +34,8 @@ def main() -> None:
 
 def _load_libraries() -> None:
     """Import what reading most files takes, which on a busy machine lasts longer than a file."""
-    import scipy.interpolate  # type: ignore[import-untyped]
-    import scipy.ndimage  # type: ignore[import-untyped]  # noqa: F401
+    for name in ("astropy.io.fits", "astropy.wcs", "scipy.interpolate", "scipy.ndimage"):
+        import_module(name)
 
 
 def _limit_memory() -> None:

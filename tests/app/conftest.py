@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from astropy.io import fits
 
 from pipeline.checkpoint.yaml_text import yaml_text
 from pipeline.dataset.config import load_dataset_config
 
-from ..checkpoint.untrained_run import write_run
+from ..checkpoint.untrained_run import lens_images, write_run
 from .browser import CHROMIUM, Browser
 
 #: A lens of the network's pixels, cheap to compile.
@@ -32,6 +33,18 @@ class Served(NamedTuple):
     outside: socket.socket  # where every request to another machine would arrive
 
 
+def wait_for(process: "subprocess.Popen[str]", pattern: str) -> str:
+    """What matches in the messages of a process; those that follow are read and forgotten."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if found := re.search(pattern, line):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return found[0]
+    pytest.fail(f"the page never came: {said}")
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder that says what its training data were made from."""
@@ -41,6 +54,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     described.write_text(DATASET)
     (folder / "dataset.yaml").write_text(yaml_text(load_dataset_config(described)))
     return folder
+
+
+@pytest.fixture(scope="package")
+def lens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good image: a FITS file of the network's pixels."""
+    path = tmp_path_factory.mktemp("lens") / "lens.fits"
+    header = fits.Header({"PIXSCALE": 0.05})
+    fits.PrimaryHDU(lens_images(1, 5)[0, 0], header).writeto(path)
+    return path
 
 
 @pytest.fixture(scope="package")
@@ -56,17 +78,8 @@ def served(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, **proxies, "NO_PROXY": "127.0.0.1,localhost", "TMPDIR": str(uploads)},
     )  # fmt: skip
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-            break
-    else:
-        pytest.fail(f"the page never came: {said}")
-    drain = threading.Thread(target=process.stderr.read, daemon=True)
-    drain.start()
-    yield Served(found[0], run, process, uploads, outside)
+    url = wait_for(process, r"http://127\.0\.0\.1:\d+")
+    yield Served(url, run, process, uploads, outside)
     process.kill()
     process.communicate()
     outside.close()

@@ -23,15 +23,6 @@ ANSWERED = "!!document.querySelector('#score-text .dl-answer')"
 REFUSED = "!!document.querySelector('#score-text .dl-bad')"
 
 
-@pytest.fixture(scope="module")
-def lens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good image: a FITS file of the network's pixels."""
-    path = tmp_path_factory.mktemp("lens") / "lens.fits"
-    header = fits.Header({"PIXSCALE": 0.05})
-    fits.PrimaryHDU(lens_images(1, 5)[0, 0], header).writeto(path)
-    return path
-
-
 def put(browser: Browser, path: Path) -> str:
     """Upload a file in place of the last one; return what the page says of it."""
     browser.click("[role=tab]", "Score an image")

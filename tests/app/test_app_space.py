@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipeline.core.yaml_source import parse_yaml
 from pipeline.inference.score import score_table
 
 from .browser import CHROMIUM, Browser
-from .test_app_page import lens as lens  # a fixture
+from .conftest import wait_for
 from .test_app_page import percentages, put
 
 #: Loaded by Python itself before the page: whatever is not required is not there.
@@ -86,16 +85,8 @@ def page(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         [sys.executable, str(space / "app.py")], stderr=subprocess.PIPE, text=True, env=env,
         cwd=startup,
     ) as process:  # fmt: skip
-        assert process.stderr is not None
         try:
-            said = ""
-            for line in process.stderr:
-                said += line
-                if "ready after" in line:
-                    break
-            else:
-                pytest.fail(f"the page never came: {said}")
-            threading.Thread(target=process.stderr.read, daemon=True).start()
+            wait_for(process, "ready after")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
