@@ -10,7 +10,7 @@ project = "deeplense-pipeline"
 author = "the deeplense-pipeline developers"
 html_title = "deeplense-pipeline"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]  # what a site built here leaves
 html_theme = "furo"
 html_show_copyright = False
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -95,15 +94,13 @@ def test_place_that_takes_no_files_is_named(deeplense: Any, preset: Path, tmp_pa
 
 @pytest.mark.slow
 def test_full_disk_is_said_and_the_same_call_goes_on_later(
-    deeplense_process: Any, preset: Path, data: Path, tmp_path: Path
+    full_disk: Any, deeplense_process: Any, preset: Path, data: Path, tmp_path: Path
 ) -> None:
-    def no_large_files() -> None:  # a write beyond this fails like one on a full disk
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     out = tmp_path / data.name
     call = ("simulate", preset, "--out", out, "--workers", 1)
-    _refused(deeplense_process(*call, preexec_fn=no_large_files), 1, str(out), "cannot be written")
+    with full_disk():
+        done = deeplense_process(*call)
+    _refused(done, 1, str(out), "cannot be written")
     assert deeplense_process(*call).returncode == 0
     assert _tree(out) == _tree(data)
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -187,15 +186,10 @@ def test_output_below_a_file_and_missing_data_are_named(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_full_disk_is_named_and_harms_no_earlier_run(data, whole, tmp_path):
+def test_full_disk_is_named_and_harms_no_earlier_run(full_disk, data, whole, tmp_path):
     before = files(whole)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(OutputError, match="cannot be written"):
-            run_training(tiny_training(), data, tmp_path / "run", device="cpu")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_disk(), pytest.raises(OutputError, match="cannot be written"):
+        run_training(tiny_training(), data, tmp_path / "run", device="cpu")
     assert files(whole) == before
     assert run_training(tiny_training(), data, tmp_path / "run", device="cpu").epochs == 3
 
