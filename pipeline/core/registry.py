@@ -69,9 +69,10 @@ class Family:
         ConfigError
             If the file of a plug-in folder fails, or lacks what its family needs.
         """
-        source = self._source(kind)
-        if kind in self._loaded:
+        sources = self._sources  # first, since what is loaded is forgotten when the folders change
+        if kind in self._loaded and kind in sources:
             return self._loaded[kind]
+        source = self._source(kind)
         if isinstance(source, EntryPoint):
             module = source.load()
             assert isinstance(module, ModuleType)

@@ -4,6 +4,7 @@
 (PHYSICS 12), so image 417 is image 417 whoever draws it, whenever.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import numpy as np
@@ -64,8 +65,21 @@ def child_rngs(
     A population draws its size first and then each quantity from its own child, so thinning or
     truncating one array never shifts another (PHYSICS 12).
     """
+    if not n_children:
+        return ()
     sequence = np.random.SeedSequence(entropy=int(seed), spawn_key=(int(stream), int(index)))
     return tuple(np.random.Generator(np.random.Philox(s)) for s in sequence.spawn(n_children))
+
+
+def spawned(rng: np.random.Generator, n_children: int) -> Callable[[int], np.random.Generator]:
+    """Return what makes child k of the next ``n_children`` of ``rng``, as ``rng.spawn`` would.
+
+    For where not all of them are needed: most of the cost is in making the generators.
+    """
+    sequence = rng.bit_generator.seed_seq
+    assert isinstance(sequence, np.random.SeedSequence)
+    children = sequence.spawn(n_children)
+    return lambda k: np.random.Generator(np.random.Philox(children[k]))
 
 
 def child_rng(seed: int, index: int, stream: Stream | RunStream, child: int) -> np.random.Generator:

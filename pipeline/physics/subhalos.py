@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from pipeline.core.config import StrictModel
 from pipeline.core.errors import PhysicsError
 from pipeline.core.priors import LogUniform
+from pipeline.core.seeding import spawned
 from pipeline.physics.components import Floats, Perturbers
 from pipeline.physics.cosmology import FlatLCDM
 from pipeline.physics.host import Host
@@ -78,11 +79,12 @@ def draw_halos(config: SubhaloConfig, host: Host, rng: np.random.Generator) -> t
     field = config.field_radius * host.theta_E
     area = math.pi * (field * host.kpc_per_arcsec) ** 2
     for _ in range(_MAX_ATTEMPTS):
-        count, mass, place, turn, depth, scatter = rng.spawn(6)
-        n = int(count.poisson(density * area))
-        radius = field * np.sqrt(place.random(n))
+        child = spawned(rng, 6)
+        n = int(child(0).poisson(density * area))
+        radius = field * np.sqrt(child(2).random(n))
         if np.count_nonzero(radius < config.n_min_radius * host.theta_E) < config.n_min:
             continue
+        mass, turn, depth, scatter = child(1), child(3), child(4), child(5)
         masses = power_law(mass.random(n), config.m_min, config.m_max, config.slope)
         projected = radius * host.kpc_per_arcsec
         a = np.hypot(config.core_radius, projected)

@@ -15,7 +15,12 @@ import numpy as np
 from jax import lax
 from numpy.typing import NDArray
 
-from pipeline.physics.profiles.array_api import Array, interpolate, polynomial
+from pipeline.physics.profiles.array_api import (
+    Array,
+    interpolate,
+    polynomial,
+    polynomial_by_halves,
+)
 
 
 def _ratio(f: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,27 +51,30 @@ def log(x: Array) -> Array:
     jax array of float32
     """
     exponent, mantissa = _split(x, _LOW_LOG)
-    return _assemble(exponent, mantissa - 1.0, _LOG)
+    f = mantissa - 1.0
+    return exponent.astype(jnp.float32) * _LN2 + f * polynomial(_LOG, f)
 
 
 @jax.custom_jvp
-def log1p(z: Array) -> Array:
+def log1p(z: Array, one_plus_z: Array) -> Array:
     """log(1 + z) of float32 numbers z >= 0, to the last digits of the smallest z.
 
     Parameters
     ----------
     z : jax array of float32
+    one_plus_z : jax array of float32
 
     Returns
     -------
     jax array of float32
     """
-    exponent, mantissa = _split(1.0 + z, _LOW_LOG1P)
-    return _assemble(exponent, jnp.where(exponent == 0, z, mantissa - 1.0), _LOG1P)
+    exponent, mantissa = _split(one_plus_z, _LOW_LOG1P)
+    f = jnp.where(exponent == 0, z, mantissa - 1.0)
+    return exponent.astype(jnp.float32) * _LN2 + f * polynomial_by_halves(_LOG1P, f)
 
 
 log.defjvps(lambda slope, value, x: slope / x)
-log1p.defjvps(lambda slope, value, z: slope / (1.0 + z))
+log1p.defjvps(lambda slope, value, z, one_plus_z: slope / one_plus_z, None)
 
 
 def _split(x: Array, low: int) -> tuple[Array, Array]:
@@ -74,7 +82,3 @@ def _split(x: Array, low: int) -> tuple[Array, Array]:
     bits = lax.bitcast_convert_type(x, jnp.int32)
     exponent = lax.shift_right_arithmetic(bits - low, 23)
     return exponent, lax.bitcast_convert_type(bits - lax.shift_left(exponent, 23), jnp.float32)
-
-
-def _assemble(exponent: Array, f: Array, coefficients: tuple[float, ...]) -> Array:
-    return exponent.astype(jnp.float32) * _LN2 + f * polynomial(coefficients, f)

@@ -72,6 +72,29 @@ def polynomial(coefficients: tuple[float, ...], t: Array) -> Array:
     return value
 
 
+def polynomial_by_halves(coefficients: tuple[float, ...], t: Array) -> Array:
+    """Evaluate a polynomial by Estrin's rule: more products than Horner's, in a shorter chain.
+
+    For where the processor waits for the last of a chain of formulas; otherwise Horner's is faster.
+
+    Parameters
+    ----------
+    coefficients : tuple of float
+        Lowest power first.
+    t : Array, any shape
+
+    Returns
+    -------
+    Array, same shape
+    """
+    values: list[Array] = list(coefficients)
+    while len(values) > 1:
+        pairs = zip(values[::2], values[1::2], strict=False)
+        values = [low + high * t for low, high in pairs] + values[len(values) & ~1 :]
+        t = t * t
+    return values[0]
+
+
 def _atanh_ratio(d: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return atanh(sqrt d)/sqrt d by the library's functions, where d is not tiny."""
     root = np.sqrt(np.abs(d) + (d == 0.0))
@@ -135,24 +158,28 @@ def log_above(x: Array) -> Array:
     return _jax_forms.log(x)
 
 
-def log1p_above(z: Array) -> Array:
+def log1p_above(z: Array, one_plus_z: Array | None = None) -> Array:
     """Return log1p(z) for z >= 0: a polynomial below 1/4, else the plain logarithm.
 
     Parameters
     ----------
     z : Array, any shape
+    one_plus_z : Array, same shape, optional
+        If it can be had sooner than ``z``: processors wait less.
 
     Returns
     -------
     Array, same shape
     """
     xp = namespace(z)
+    if one_plus_z is None:
+        one_plus_z = 1.0 + z
     if xp is not np and z.dtype == np.float32:
         from pipeline.physics.profiles import _jax_forms  # heavy
 
-        return _jax_forms.log1p(z)
+        return _jax_forms.log1p(z, one_plus_z)
     is_small = z < 0.25
-    return xp.where(is_small, z * _LOG1P(xp.where(is_small, z, 0.0)), xp.log(1.0 + z))
+    return xp.where(is_small, z * _LOG1P(xp.where(is_small, z, 0.0)), xp.log(one_plus_z))
 
 
 def atanh_over(d: Array) -> Array:

@@ -185,8 +185,10 @@ def _tnfw_mass_of(x2: Array, inverse: Array, tau: Array) -> Array:
     """Return :func:`tnfw_mass` of x^2 and 1/x: two logarithms, one root and one division."""
     xp = namespace(x2)
     t2 = tau * tau
-    per_total = 1.0 / (xp.sqrt(t2 + x2) + tau)
-    growth = log1p_above(x2 * per_total * (0.5 / tau))
+    total = xp.sqrt(t2 + x2) + tau
+    per_total = 1.0 / total
+    per_diameter = 0.5 / tau
+    growth = log1p_above(x2 * per_total * per_diameter, total * per_diameter)
     log_x = 0.5 * log_above(x2)
     log_2_over_x = _LN2 - log_x
     mass = _nfw_mass_of(x2, inverse, log_2_over_x)
@@ -246,7 +248,7 @@ def deflection_tnfw(
     per_x2 = 1.0 / x2
     # This product for 1/x: XLA's reciprocal root is slower than its root.
     mass = _tnfw_mass_of(x2, xp.sqrt(x2) * per_x2, tau)
-    (weight,) = settle(theta_E**2 * per_scale2 * mass * per_x2)
+    (weight,) = settle(mass * (per_x2 * (theta_E**2 * per_scale2)))
     return weight * dx, weight * dy
 
 
