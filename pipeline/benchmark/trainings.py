@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.checkpoint.yaml_text import yaml_text
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, UnknownKindError
 from pipeline.core.files import atomic_write
 from pipeline.core.logs import get_logger
 from pipeline.models.base import MODELS
@@ -58,8 +58,8 @@ def plan_trainings(
     Parameters
     ----------
     models : sequence of str
-        ``KIND`` or ``KIND/VARIANT``; ``all`` is every kind. If any, ``shortcut`` is
-        added.
+        ``KIND`` or ``KIND/VARIANT``; ``all`` is every kind, ``all/VARIANT`` every kind as that
+        variant where it has one. If any, ``shortcut`` is added.
     out : Path
         Folder of the comparison.
     seeds : int
@@ -78,7 +78,7 @@ def plan_trainings(
     """
     if seeds < 1:
         raise ConfigError(f"a comparison needs at least one seed, found {seeds}")
-    names = list(dict.fromkeys(n for m in models for n in (MODELS.kinds() if m == "all" else (m,))))
+    names = list(dict.fromkeys(name for model in models for name in _named(model)))
     if names and SHORTCUT in MODELS.kinds() and SHORTCUT not in names:
         names.append(SHORTCUT)
     budget = [] if minutes is None else [f"max_minutes={minutes}"]
@@ -90,6 +90,21 @@ def plan_trainings(
             folder = f"{name.replace('/', '-')}-seed{seed}"
             planned.append(Training(name, changed, out / "runs" / folder))
     return planned
+
+
+def _named(model: str) -> list[str]:
+    """What one word of the command line stands for."""
+    kind, slash, variant = model.partition("/")
+    if kind != "all":
+        return [model]
+    has_it = {
+        kind: bool(slash) and variant in getattr(MODELS.load(kind), "VARIANTS", {})
+        for kind in MODELS.kinds()
+        if kind != SHORTCUT  # it joins every comparison as it is
+    }
+    if slash and not any(has_it.values()):
+        raise UnknownKindError(f"no model has a variant {variant!r}")
+    return [f"{kind}/{variant}" if named else kind for kind, named in has_it.items()]
 
 
 def train_one(training: Training, data: Path | str, device: str) -> Outcome:

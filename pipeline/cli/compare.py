@@ -15,7 +15,9 @@ def compare(
     preset: Annotated[str | None, Parameter(help="Simulate this preset instead.")] = None,
     models: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="KIND, KIND/VARIANT or all, to be trained; may be repeated."),
+        Parameter(
+            negative="", help="KIND, KIND/VARIANT, all or all/VARIANT to be trained; repeatable."
+        ),
     ] = (),
     seeds: Annotated[int, Parameter(help="Trainings of each model.")] = 1,
     minutes: Annotated[float | None, Parameter(help="Budget of one training.")] = None,

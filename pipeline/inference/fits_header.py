@@ -1,7 +1,10 @@
 """Ask a FITS header without trusting it: typed values or nothing, and the pixel scale in arcsec."""
 
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 #: Pixel scales outside this are header errors, not telescopes (arcsec).
@@ -42,37 +45,64 @@ _CELESTIAL = (
 )
 
 
+_CARD = 80
+_KEYWORD = re.compile("[A-Z0-9_-]{1,8}")
+_COMMENTARY = ("", "COMMENT", "HISTORY")
+_SPECIAL = ("CONTINUE", "HIERARCH", "END")
+#: What follows the keyword of a plain card: a fixed-format value (FITS 4.0, section 4.2) and
+#: perhaps a comment. A string with an ampersand may go on in the next card; one with ": " may be
+#: what astropy calls record-valued.
+_PLAIN = re.compile(
+    r"= (?: {19}(?P<logical>[TF])| *(?P<integer>[+-]?[0-9]{1,18})"
+    r"| *(?P<real>[+-]?[0-9]{1,17}(?:\.[0-9]{0,20}(?:E[+-]?[0-9]{1,2})?|E[+-]?[0-9]{1,2}))"
+    r"|'(?P<text>(?:[ !-%(-9;-~]|:(?! ))*)') *(?:/[ -~]*)?"
+)
+_VALUES: dict[str, Callable[[str], object]] = {
+    "logical": "T".__eq__,
+    "integer": int,
+    "real": float,
+    "text": str.rstrip,
+}
+
+
 class Cards:
-    """Cards of one header; a card that cannot be parsed counts as present and worthless."""
+    """Cards of one header; a card that cannot be parsed counts as present and worthless.
 
-    def __init__(self, header: Any) -> None:  # astropy's Header carries no types
-        self._header = header
+    Parameters
+    ----------
+    source : bytes or astropy.io.fits.Header
+        Bytes end with the END card. Where all cards are plain they are read here, much faster than
+        by astropy, to the same values.
+    """
+
+    def __init__(self, source: Any) -> None:  # astropy's Header carries no types
+        self._block = source if isinstance(source, bytes) else b""
+        self._values = _plain_values(self._block) if self._block else None
+        if not self._block:
+            self.header = source
         # most questions are about cards that are not there, which astropy answers slowly
-        self._keywords = frozenset(header.keys())
+        self._keywords = frozenset(self.header.keys() if self._values is None else self._values)
 
-    @classmethod
-    def parse(cls, block: bytes) -> "Cards":
-        """Parse the cards in ``block``, which ends with the END card."""
-        from astropy.io import fits  # type: ignore[import-untyped]
-
-        return cls(fits.Header.fromstring(block.decode("ascii", "replace")))
-
-    @property
+    @cached_property
     def header(self) -> Any:  # astropy's Header carries no types
         """The header itself, for astropy's own readers."""
-        return self._header
+        from astropy.io import fits  # type: ignore[import-untyped]
+
+        return fits.Header.fromstring(self._block.decode("ascii", "replace"))
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self._keywords
 
     def value(self, keyword: str) -> object:
         """Value as astropy reads it; None if absent, undefined or unreadable."""
-        from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
-
         if keyword not in self._keywords:
             return None
+        if self._values is not None:
+            return self._values[keyword]
+        from astropy.io.fits.verify import VerifyError  # type: ignore[import-untyped]
+
         try:
-            value: object = self._header.get(keyword)
+            value: object = self.header.get(keyword)
         except (VerifyError, ValueError):
             return None
         return value
@@ -101,6 +131,23 @@ class Cards:
         except OverflowError:
             return None
         return number if math.isfinite(number) else None
+
+
+def _plain_values(block: bytes) -> dict[str, object] | None:
+    """First value of each keyword; None where a single card is not plain."""
+    text = block.decode("ascii", "replace")
+    values: dict[str, object] = {}
+    for start in range(0, len(text) - _CARD, _CARD):
+        keyword = text[start : start + 8].rstrip()
+        if keyword in _COMMENTARY:
+            values.setdefault(keyword, None)
+            continue
+        found = _PLAIN.fullmatch(text, start + 8, start + _CARD)
+        if not found or not _KEYWORD.fullmatch(keyword) or keyword in _SPECIAL:
+            return None
+        kind = found.lastgroup or "text"
+        values.setdefault(keyword, _VALUES[kind](found[kind]))
+    return values
 
 
 @dataclass(frozen=True)

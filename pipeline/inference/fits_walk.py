@@ -99,7 +99,7 @@ def walk(content: Content) -> Iterator[Hdu]:
         if index and content[position : position + 8] != b"XTENSION":
             return
         end = _header_end(content, position)
-        cards = Cards.parse(content[position:end])
+        cards = Cards(content[position:end])
         shape, size, is_compressed = _geometry(cards, is_primary=index == 0)
         item = Hdu(
             index=index,

@@ -88,15 +88,24 @@ def _noise_pattern(shape: tuple[int, ...]) -> Array:
 
 def sky_level(plane: Array) -> tuple[float, float]:
     """Background and noise: median and scaled MAD of the outermost pixels that have values."""
-    height, width = plane.shape
-    good = np.isfinite(plane)
-    edge = max(2, round(min(height, width) / 16))
-    while True:
-        ring = np.ones(plane.shape, bool)
-        ring[edge:-edge, edge:-edge] = False
-        if (ring & good).sum() >= 2 * (height + width) or 4 * edge >= min(height, width):
-            break
-        edge *= 2
-    values = plane[ring & good] if (ring & good).any() else plane[good]
+    values = _border(plane)
     background = float(np.median(values))
     return background, _MAD_TO_SIGMA * float(np.median(np.abs(values - background)))
+
+
+def _border(plane: Array) -> Array:
+    """Values of a frame wide enough to tell the noise; all of them where it has none."""
+    side = min(plane.shape)
+    enough = 2 * sum(plane.shape)
+    edge = max(2, round(side / 16))
+    while True:
+        inner = plane[edge:-edge]
+        parts = (plane[:edge], plane[-edge:], inner[:, :edge], inner[:, -edge:])
+        values = np.concatenate(
+            [part.ravel() for part in parts] if 2 * edge < side else [plane.ravel()]
+        )
+        values = values[np.isfinite(values)]
+        if values.size >= enough or 4 * edge >= side:
+            break
+        edge *= 2
+    return values if values.size else plane[np.isfinite(plane)]

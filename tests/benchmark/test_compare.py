@@ -18,6 +18,7 @@ from pipeline.benchmark.trainings import plan_trainings
 from pipeline.core.errors import ConfigError, UnknownKindError
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.simulate import simulate_dataset
+from pipeline.models.base import MODELS
 from pipeline.training.config import TrainingConfig
 from pipeline.training.run import run_training
 
@@ -120,9 +121,17 @@ def test_plan_has_every_model_and_seed_and_knows_variants(tmp_path):
     assert len({t.run for t in plan}) == len(plan)
 
 
+def test_all_of_a_variant_is_every_model_as_that_where_it_has_it(tmp_path):
+    plan = plan_trainings(["all/mini"], tmp_path, seeds=1, minutes=0.5, config=None, overrides=())
+    kinds = [training.name.partition("/")[0] for training in plan]
+    assert sorted(kinds) == sorted(MODELS.kinds())
+    assert {"cvt/mini", "efficientnet_b0", "shortcut"} <= {training.name for training in plan}
+
+
 @pytest.mark.parametrize(
     ("models", "error", "message"),
     [
+        (["all/hugest"], UnknownKindError, "no model has a variant 'hugest'"),
         (["lens_hybrd"], UnknownKindError, "did you mean 'lens_hybrid'"),
         (["lens_hybrid/huge"], ConfigError, "no variant 'huge'; known: .*mini"),
     ],

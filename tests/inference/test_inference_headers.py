@@ -9,6 +9,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import skycoord_to_pixel
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pipeline.inference.fits_header import Cards
 from pipeline.inference.images import RawImage, ReadOptions, Rejection, RejectReason
@@ -20,6 +22,59 @@ from pipeline.inference.psf_width import kernel_fwhm
 from pipeline.inference.target import Target
 
 from .fits_samples import ring, sky_header
+
+#: Ends of cards behind the keyword, plain and not.
+ENDINGS = (
+    st.integers(-(10**12), 10**12).map(lambda n: f"= {n:>20d}")
+    | st.floats(-1e9, 1e9).map(lambda x: f"= {x:>20.10E}")
+    | st.floats(-1e3, 1e3).map(lambda x: f"= {x:>20.6f} / width")
+    | st.sampled_from(
+        ["= " + " " * 19 + "T", "= " + " " * 19 + "F / no", "= T", "=    2E-05", "= .5"]
+    )
+    | st.text("ab :/'&=T1.", max_size=12).map(lambda text: f"= '{text}'")
+    | st.text("ab :/'&=T1.", max_size=12)
+    | st.sampled_from(
+        ["=", "= ", "=   / nothing", "= 'x' y", "= 1.0D3", "= 0012", "= '\x80'", "= é"]
+    )
+)
+KEYWORDS = st.sampled_from(
+    [
+        "A",
+        "NAXIS",
+        "DATE-OBS",
+        "A",
+        "a",
+        "COMMENT",
+        "HISTORY",
+        "",
+        "CONTINUE",
+        "A B",
+        "HIERARCH",
+        "DP1",
+    ]
+)
+
+
+@pytest.mark.filterwarnings("ignore::astropy.utils.exceptions.AstropyWarning")
+@given(st.lists(st.tuples(KEYWORDS, ENDINGS), max_size=4))
+@example([("A", "= 'name: 1.0'")])
+@example([("A", "= 'long &'"), ("CONTINUE", "  'string'")])
+@example([("A", "= 1"), ("A", "= 2")])
+def test_cards_read_here_say_what_astropy_reads_in_them(cards: list[tuple[str, str]]) -> None:
+    text = "".join(
+        f"{keyword:8}{ending}"[:80].ljust(80) for keyword, ending in [*cards, ("END", "")]
+    )
+    block = text.encode("latin-1", "replace")
+    try:
+        header = fits.Header.fromstring(block.decode("ascii", "replace"))
+        theirs = Cards(header)
+    except (ValueError, fits.VerifyError):
+        return
+    ours = Cards(block)
+    for keyword in ("A", "NAXIS", "DATE-OBS", "a", "DP1"):
+        assert (keyword in ours) == (keyword in theirs)
+        found, expected = ours.value(keyword), theirs.value(keyword)
+        assert type(found) is type(expected) and repr(found) == repr(expected)
 
 
 def photometry(unit: str | None, scale: float | None = 0.05, **cards: float) -> Photometry:
