@@ -1,8 +1,8 @@
 """Heavy half of the fitter: images in, starts screened on coarse pixels, the best finished.
 
-Every compiled function takes one batch size; what is not needed in a batch is blanked, which costs
-one empty step. Fits that are not settled are gathered into fewer batches between rounds, so a slow
-image does not hold up the others.
+Every compiled function takes one batch size and the number of images in it; the rest is blank,
+which costs a GPU one empty step and a CPU nothing. Fits that are not settled are gathered between
+rounds, so a slow image does not hold up the others.
 """
 
 import time
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
 from pipeline.fit._model import SmoothModel
 from pipeline.fit._prepare import Prepared, prepare, round_light
@@ -93,6 +94,10 @@ class BatchFitter:
         self._fine = Solver(self._fine_model, search.tolerance, config.robust)
         self._coarse = Solver(coarse_model, 3.0 * search.tolerance)
         self._starter = Starter(coarse_model)
+        #: Batches worth fitting at a time: XLA uses one core for each, and a GPU is full with one.
+        self.n_threads = usable_cores() if jax.default_backend() == "cpu" else 1
+        #: Whether a batch was fitted, so that its functions are compiled.
+        self.has_run = False
         #: Processor time spent in each stage, s.
         self.spent = dict.fromkeys(("start", "coarse", "fine", "result"), 0.0)
         self._start = self._timed("start", mapped(self._start_one))
@@ -113,18 +118,19 @@ class BatchFitter:
             seen = self._padded(prepared.seen)
             rough = self._binned(seen)
             haze = self._haze(rough)
-            rows = np.arange(self._size)
-            starts = np.asarray(self._start(self._without_lens(rough)))
+            rows = np.arange(max(1, len(images)))
+            starts = np.asarray(self._start(len(rows), self._without_lens(rough)))
             offsets = start_offsets(self._coordinates.names, self._config.search.n_starts)
             z, won, _ = self._best_start(rough, haze, starts, offsets, rows)
             best = self._improved(seen, z, won, rows)
             self._try_more(best, seen, rough, haze, starts)
+        self.has_run = True
         return self._fits(best, prepared, len(images))
 
     def _timed(self, stage: str, function: Callable[..., Array]) -> Callable[..., Array]:
-        def timed(*args: Array) -> Array:
+        def timed(n_images: int, *batch: Array) -> Array:
             before = time.process_time()
-            result = _finished(function(*args))
+            result = _finished(function(n_images, *batch))
             self.spent[stage] += time.process_time() - before
             return result
 
@@ -174,7 +180,7 @@ class BatchFitter:
         won = np.zeros(self._size, np.int64)
         for k, offset in enumerate(offsets):
             z = np.clip(starts[self._filled(rows)] + offset, -3.0, 3.0).astype(self._dtype)
-            state = self._screen(z, part, hazy)
+            state = self._screen(len(rows), z, part, hazy)
             found = np.nan_to_num(np.asarray(state.cost, np.float64), nan=np.inf)
             better = found < cost
             best[better] = np.asarray(state.z)[better]
@@ -203,7 +209,9 @@ class BatchFitter:
         while len(left):
             fill = self._filled(left)
             part = self._gathered(seen, rows[left], len(left))
-            state, expected = self._round(states.z[fill], states.strength[fill], part, images[fill])
+            state, expected = self._round(
+                len(left), states.z[fill], states.strength[fill], part, images[fill]
+            )
             found = State(*(np.asarray(a)[: len(left)] for a in state))
             moved = ~(np.abs(states.cost[left] - found.cost) <= _SETTLED)
             found = found._replace(n_iterations=states.n_iterations[left] + found.n_iterations)
@@ -215,7 +223,7 @@ class BatchFitter:
             left = left[going & (moved | ~found.done)]
         fill = self._filled(everyone)
         final = State(*(a[fill] for a in states))
-        finished = self._finish(final, self._gathered(seen, rows, n), images[fill])
+        finished = self._finish(n, final, self._gathered(seen, rows, n), images[fill])
         return _Best(
             states, _Finished(*(np.array(a)[:n] for a in finished)), won, states.n_iterations
         )
@@ -225,7 +233,7 @@ class BatchFitter:
     ) -> None:
         """Other starts for the images that ended badly; ``best`` keeps what is better."""
         search = self._config.search
-        n_used = np.asarray(seen.usable).sum((1, 2))
+        n_used = np.asarray(seen.usable).sum((1, 2))[: len(best.start)]
         limit = n_used + _SUSPICIOUS * np.sqrt(2.0 * n_used)
         suspicious = (n_used > 0) & ~(best.finished.chi2 <= limit)
         rows = np.flatnonzero(suspicious)

@@ -1,5 +1,7 @@
 """Fit smooth lenses to many images at once; the arrays live in ``_fitter.py``."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,21 +92,33 @@ class Fitter:
         if images.shape[1:] != shape:
             raise EngineError(f"images of shape {images.shape[1:]}, expected {shape}")
         noise = noise or Noise.of(self.instruments)
-        parts = []
-        for first in range(0, max(len(images), 1), self.batch_size):
+        compiled = self._batch()
+
+        def fit_one(first: int) -> Fits:
             part = np.arange(first, min(first + self.batch_size, len(images)))
             floor, slope = noise.rows(part, shape)
             good = np.ones((len(part), *shape), bool)
             if usable is not None:
                 good &= np.broadcast_to(usable, images.shape)[part]
-            parts.append(self._batch().fit(images[part], floor, slope, good))
-            if advance is not None:
-                advance(len(part))
+            return compiled.fit(images[part], floor, slope, good)
+
+        starts = list(range(0, max(len(images), 1), self.batch_size))
+        parts = []
+        with ThreadPoolExecutor(compiled.n_threads) as pool:
+            # The very first batch compiles, alone.
+            alone = [] if compiled.has_run else [fit_one(starts.pop(0))]
+            for fits in chain(alone, pool.map(fit_one, starts)):
+                parts.append(fits)
+                if advance is not None:
+                    advance(len(fits))
         return Fits.joined(parts)
 
     @property
     def spent(self) -> dict[str, float]:
-        """Processor time spent in each stage so far, compilation included, s."""
+        """Processor time of this process in each stage so far, compilation included, s.
+
+        Batches that are fitted at the same time each count all of it.
+        """
         return dict(self._batch().spent)
 
     def _batch(self) -> "BatchFitter":
