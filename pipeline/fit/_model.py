@@ -20,7 +20,12 @@ from pipeline.fit.config import FitConfig, PixelSource, ShapeletSource
 from pipeline.fit.parameters import Coordinates
 from pipeline.physics.geometry import Grid, axis_ratio_angle
 from pipeline.physics.light import sersic_brightness
-from pipeline.physics.profiles.macro import deflection_epl, deflection_shear, deflection_sie
+from pipeline.physics.profiles.macro import (
+    convergence_epl,
+    deflection_epl,
+    deflection_shear,
+    deflection_sie,
+)
 from pipeline.physics.profiles.multipoles import deflection_elliptical_multipole
 from pipeline.physics.psf import Psf, blur_matrices
 
@@ -209,18 +214,51 @@ class SmoothModel:
         traced = _barrier(self._traced(macro))
         if self._model.macro.multipoles:
             return traced, jax.lax.map(move, directions)
-        theta_E, slope, _, _, x, y, gamma1, gamma2 = macro
+        is_epl = self._model.macro.profile == "epl"
+        along_e, size = _direction(*_not_round(macro[2], macro[3]))
+        by_slope = move(directions[1]) if is_epl else jnp.zeros((2, *traced[0].shape), self._dtype)
+        by_flattening = move(directions[2] * along_e[0] + directions[3] * along_e[1])
+        by_size, by_turn, *others = self._moved_in_closed_form(macro, traced)
+        by_turn = by_turn / (2.0 * size)
+        by_e1 = along_e[0] * by_flattening - along_e[1] * by_turn
+        by_e2 = along_e[1] * by_flattening + along_e[0] * by_turn
+        return traced, jnp.stack([by_size, by_slope, by_e1, by_e2, *others])
+
+    def _moved_in_closed_form(
+        self, macro: jax.Array, traced: tuple[jax.Array, jax.Array]
+    ) -> list[jax.Array]:
+        """Derivatives (2, n, n) of the rays' places that need no series.
+
+        By theta_E, the angle of the ellipsoid, center_x, center_y, gamma1 and gamma2. With complex
+        alpha and w = dx + i dy the ellipsoid's deflection changes by kappa dw + gamma dw*; as it is
+        homogeneous of degree 2 - slope, gamma = ((2 - slope) alpha w - kappa w^2)/r^2
+        (Tessore & Metcalf 2015).
+        """
+        theta_E, slope, e1, e2, x, y, gamma1, gamma2 = macro
         dx, dy = self._x - x, self._y - y
-        shear = jnp.stack([jnp.stack([-dx, dy]), jnp.stack([-dy, -dx])])
-        # The ellipsoid deflects like theta_E^(slope - 1), and is what shear and rays leave.
+        # The ellipsoid's deflection is what shear and rays leave.
         alpha_x = dx - gamma1 * dx - gamma2 * dy - traced[0]
         alpha_y = dy - gamma2 * dx + gamma1 * dy - traced[1]
-        growth = -(slope - 1.0) / theta_E
-        by_size = jnp.stack([growth * alpha_x, growth * alpha_y])[None]
-        first = 1 if self._model.macro.profile == "epl" else 2
-        others = jax.lax.map(move, directions[first:6])
-        still = [jnp.zeros_like(by_size)] * (first - 1)
-        return traced, jnp.concatenate([by_size, *still, others, shear])
+        q, phi = axis_ratio_angle(*_not_round(e1, e2))
+        kappa = convergence_epl(dx, dy, theta_E, slope, q, phi)
+        per_r2 = 1.0 / (dx * dx + dy * dy + 1e-20)
+        share = 2.0 - slope
+        shear1 = share * (alpha_x * dx - alpha_y * dy) - kappa * (dx * dx - dy * dy)
+        shear2 = share * (alpha_x * dy + alpha_y * dx) - kappa * 2.0 * dx * dy
+        shear1, shear2 = shear1 * per_r2, shear2 * per_r2
+        turned_x = kappa * dy - shear2 * dx + shear1 * dy - alpha_y
+        turned_y = alpha_x - kappa * dx + shear1 * dx + shear2 * dy
+        growth = -(slope - 1.0) / theta_E  # alpha is proportional to theta_E^(slope - 1)
+        total1, total2 = shear1 + gamma1, shear2 + gamma2
+        moves = (
+            (growth * alpha_x, growth * alpha_y),
+            (-turned_x, -turned_y),
+            (kappa + total1 - 1.0, total2),
+            (total2, kappa - total1 - 1.0),
+            (-dx, dy),
+            (-dy, -dx),
+        )
+        return [jnp.stack(_barrier(move)) for move in moves]
 
     def _source_columns(self, bx: jax.Array, by: jax.Array, rest: jax.Array) -> jax.Array:
         """Brightness (L, n, n) of the source at places that count from the lens."""
@@ -271,6 +309,12 @@ def _sersic(x: jax.Array, y: jax.Array, six: jax.Array) -> jax.Array:
     e1, e2 = _not_round(six[4], six[5])
     brightness: jax.Array = sersic_brightness(x - six[0], y - six[1], six[2], six[3], e1, e2)
     return brightness
+
+
+def _direction(e1: jax.Array, e2: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    """Direction and size of an ellipticity that is not round."""
+    size = jnp.hypot(e1, e2)
+    return (e1 / size, e2 / size), size
 
 
 def _not_round(e1: jax.Array, e2: jax.Array) -> tuple[jax.Array, jax.Array]:
