@@ -66,7 +66,9 @@ def _use(spec: CheckpointSpec) -> list[str]:
     what = f"tells apart the classes {answers}"
     if spec.targets:
         names = ", ".join(f"{t.function}({t.name} / {t.unit})" for t in spec.targets)
-        what = f"estimates {names} with a standard deviation"
+        estimates = f"estimates {names} with a standard deviation"
+        both = hasattr(spec.task, "classification")  # a joint task
+        what = f"{what} and {estimates}" if both else estimates
     inliers = trained_classes(spec.task)
     if inliers:
         what = f"tells how unlike {', '.join(inliers)} an image is, having seen nothing else"
