@@ -107,10 +107,14 @@ class Adaptation:
 
 
 def coral(here: Tensor, there: Tensor) -> Tensor:
-    """Squared difference of the covariances of features (N, F) and (M, F), over the first's."""
+    """Squared difference of the covariances of features (N, F) and (M, F), over their mean square.
+
+    Relative, and with its gradient through the scale too: otherwise smaller features are rewarded
+    for being small, and a network that has not learnt yet never does.
+    """
     ours, theirs = _covariance(here), _covariance(there)
-    scale = ours.detach().square().sum().clamp(min=torch.finfo(torch.float32).tiny)
-    return (ours - theirs).square().sum() / scale
+    scale = 0.5 * (ours.square().sum() + theirs.square().sum())
+    return (ours - theirs).square().sum() / scale.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _covariance(features: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from astropy.io import fits
 
@@ -13,6 +14,7 @@ from pipeline.checkpoint.load import load_run
 from pipeline.core.errors import CheckpointError, ConfigError, DatasetError, DatasetMismatchError
 from pipeline.dataset.preprocess import PreprocessConfig, fit_preprocess
 from pipeline.dataset.store import open_dataset
+from pipeline.tasks._adaptation import coral
 from pipeline.training.domain import Domain, Paired, training_domain
 from pipeline.training.evaluate import evaluate_run
 from pipeline.training.processes import ALONE
@@ -65,6 +67,17 @@ def folder(data, tmp_path_factory):
         fits.writeto(path / f"{k:02d}.fits", image[0], header)
     fits.writeto(path / "99.fits", np.zeros((32, 32), np.float32))
     return path
+
+
+def test_coral_compares_covariances_and_rewards_no_small_features():
+    generator = torch.Generator().manual_seed(1)
+    here, there = (torch.randn((40, 6), generator=generator) * k for k in (1.0, 2.0))
+    size = torch.ones((), requires_grad=True)
+    loss = coral(here * size, there * size)
+    loss.backward()
+    assert loss.item() > 0.1
+    assert abs(size.grad.item()) < 1e-5
+    assert coral(here, here.flip(0) + 3.0).item() < 1e-6  # neither order nor mean counts
 
 
 @pytest.mark.parametrize("method", ["coral", "dann", "adamatch"])
