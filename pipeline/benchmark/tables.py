@@ -143,8 +143,9 @@ def _html(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> 
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Comparison</title>\n'
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222}"
-        "table{border-collapse:collapse}td,th{padding:.3em .8em;text-align:left;"
+        "table{border-collapse:collapse}td,th{padding:.3em .6em;text-align:left;"
         "border-bottom:1px solid #ddd;vertical-align:top}th{border-bottom:2px solid #888}"
+        "td:nth-child(n+2):not(:last-child){white-space:nowrap}"
         "</style></head><body>\n"
         f"<h1>Comparison</h1>\n<p>{html.escape(title)}</p>\n"
         f"<table><thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody></table>\n"
