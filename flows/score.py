@@ -12,6 +12,8 @@ from pydantic import PositiveInt
 from run_page import in_checkout, is_transient, show_files, show_numbers, talk
 from runners import Runner, task_runner
 
+from pipeline.checkpoint.spec import find_run
+
 
 @task(
     name="score files",
@@ -71,7 +73,7 @@ def score(
     """Score FITS files, folders or globs; each image becomes a row, scored or rejected.
 
     Args:
-        run: Run folder of the network (relative to the checkout).
+        run: Run folder of the network (relative to the checkout), or the name of one that ships.
         inputs: Files, folders, globs, or @FILE with one path a line (relative to the checkout).
         out: Table to write; .ecsv, .fits, .vot, .csv or .parquet (relative to the checkout).
         hdu: HDU (name or number) to take from every file; chosen by name if empty.
@@ -80,7 +82,7 @@ def score(
         runner: Where the parts run: local, or on a dask or ray cluster, which must see the files.
         address: Address of a running scheduler; empty starts one on this machine.
     """
-    table, folder = in_checkout(out), in_checkout(run)
+    table, folder = in_checkout(out), in_checkout(find_run(run))
     images = tuple(in_checkout(path) for path in inputs)
     if partitions > 1:
         score_all = _partition_flow(task_runner(runner, address))

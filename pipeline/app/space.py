@@ -145,4 +145,5 @@ def _copy_code(folder: Path) -> None:
     package = Path(__file__).resolve().parents[1]
     unwanted = shutil.ignore_patterns("__pycache__", "*.pyc", "sim_params")
     shutil.copytree(package, folder / package.name, ignore=unwanted)
-    shutil.copytree(sim_params(), folder / "sim_params")
+    without_networks = shutil.ignore_patterns("networks")
+    shutil.copytree(sim_params(), folder / "sim_params", ignore=without_networks)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.onnx_file import is_onnx
-from pipeline.checkpoint.spec import CheckpointSpec
+from pipeline.checkpoint.spec import CheckpointSpec, find_run
 from pipeline.core.errors import CheckpointError
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.tasks.base import Floats, Prediction, Task
@@ -67,7 +67,8 @@ def load_run(path: Path | str, *, device: str = "cpu", task: str | None = None) 
     Parameters
     ----------
     path : Path or str
-        What ``deeplense train`` or ``deeplense export --onnx`` wrote.
+        What ``deeplense train`` or ``deeplense export --onnx`` wrote, or the name of a network that
+        ships.
     device : str
         ``cpu``, ``cuda`` or ``auto``; an exported network runs on the CPU.
     task : str, optional
@@ -80,10 +81,11 @@ def load_run(path: Path | str, *, device: str = "cpu", task: str | None = None) 
     ConfigError
         If the device is not there.
     """
+    path = find_run(path)
     if is_onnx(path):
         from pipeline.checkpoint.onnx_run import open_onnx
 
-        return open_onnx(Path(path), device=device, task=task)
+        return open_onnx(path, device=device, task=task)
     from pipeline.checkpoint.load import load_run as load_folder
 
     return load_folder(path, device=device, task=task)

@@ -14,6 +14,7 @@ from pipeline.core.errors import CheckpointError, ConfigError
 from pipeline.core.files import atomic_write
 from pipeline.core.provenance import canonical_json, sha256_hex
 from pipeline.core.registry import plugin_field
+from pipeline.core.resources import sim_params
 from pipeline.dataset.preprocess import Preprocess
 from pipeline.models.base import MODELS
 from pipeline.tasks.base import TASKS, TargetTransform
@@ -85,9 +86,28 @@ def write_spec(folder: Path, spec: CheckpointSpec) -> None:
     atomic_write(folder / SPEC_FILE, text + "\n")
 
 
+def shipped_runs() -> tuple[str, ...]:
+    """Names of the trained networks that are part of the package, sorted."""
+    return tuple(sorted(path.parent.name for path in _shipped().glob(f"*/{SPEC_FILE}")))
+
+
+def find_run(path: Path | str) -> Path:
+    """Folder of a trained network that is part of the package, if this is its name.
+
+    Any other path, and a path that exists, is returned as it is.
+    """
+    path = Path(path)
+    named = not path.exists() and str(path) in shipped_runs()
+    return _shipped() / path.name if named else path
+
+
 def is_run(path: Path) -> bool:
     """Whether a path is named as a run folder or an exported network; nothing is read."""
     return is_onnx(path) or (path / SPEC_FILE).is_file()
+
+
+def _shipped() -> Path:
+    return sim_params() / "networks"
 
 
 def run_text(run: Path, name: str) -> str | None:
@@ -148,7 +168,9 @@ def parse_spec(text: str, path: Path) -> CheckpointSpec:
 
 def _read_text(folder: Path, path: Path) -> str:
     if not folder.is_dir() and not is_onnx(folder):
-        raise CheckpointError(f"{folder}: no such run folder")
+        raise CheckpointError(
+            f"{folder}: no such run folder; networks that ship: {', '.join(shipped_runs())}"
+        )
     try:
         text = run_text(folder, SPEC_FILE)
     except (OSError, ValueError) as error:

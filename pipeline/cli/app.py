@@ -5,12 +5,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.cli.options import Device, Json
+from pipeline.cli.options import Device, Json, RunPath
 from pipeline.cli.output import Result
 
 
 def app(
-    run: Path,
+    run: RunPath,
     /,
     *,
     port: Annotated[

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pipeline.cli.options import Device, Json
+from pipeline.cli.options import Device, Json, RunPath
 from pipeline.cli.output import Result, table
 
 
 def explain(
-    run: Path,
+    run: RunPath,
     /,
     *,
     data: Annotated[Path, Parameter(help="Dataset with the images to explain.")],

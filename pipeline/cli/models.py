@@ -23,6 +23,7 @@ def models(
     name
         Kind of network to show.
     """
+    from pipeline.checkpoint.spec import shipped_runs
     from pipeline.workflow.model_list import list_models, model_yaml, write_models_page
 
     lines = list_models(name)
@@ -39,6 +40,8 @@ def models(
     ]
     header = ("model", "parameters", "image sizes", "other sizes", "variants", "what it is")
     text = table(header, rows)
+    if shipped := shipped_runs():
+        text += f"\n\nTrained, for score, app and explain: {', '.join(shipped)}"
     if name is not None:
         text += f"\n\nIn a training configuration, with every default:\n\n{model_yaml(name)}"
     if out is not None:

@@ -1,9 +1,20 @@
 """Options that several commands share, with one wording each."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
+
+def _found(type_: Any, tokens: Sequence[Token]) -> Path:  # Any: what cyclopts gives a converter
+    from pipeline.checkpoint.spec import find_run
+
+    return find_run(tokens[0].value)
+
+
+#: A run folder, an exported network, or the name of one that ships.
+RunPath = Annotated[Path, Parameter(converter=_found)]
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON object on stdout.")
 ]

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from pipeline.cli.options import Device, Json
+from pipeline.cli.options import Device, Json, RunPath
 from pipeline.cli.output import EXIT_DONE, EXIT_REJECTED, Result
 
 
 def score(
-    run: Path,
+    run: RunPath,
     /,
     *inputs: Path,
     out: Annotated[Path, Parameter(help="Table: .ecsv, .fits, .vot, .csv or .parquet.")],
@@ -63,7 +63,8 @@ def score(
     Parameters
     ----------
     run
-        Run folder that `deeplense train` wrote, or the ONNX file of one, which needs no torch.
+        Run folder that `deeplense train` wrote, the ONNX file of one, which needs no torch, or the
+        name of a network that ships.
         Others that follow it join an ensemble.
     inputs
         FITS, .npy or .npz files, folders (searched recursively), globs, datasets, or @FILE with
