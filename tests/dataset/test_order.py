@@ -82,11 +82,7 @@ def test_a_window_reaches_no_further_than_its_shards(order: BatchOrder) -> None:
     seen: list[int] = []
     for batch in batches(order):
         seen += batch
-    # Windows by the order itself: a batch is sorted, so one that straddles two swaps their shards.
-    shards = list(dict.fromkeys(i // order.shard_size for i in order.order(0).tolist()))
-    width = order.shards_per_window
-    for k in range(0, len(shards) - width, width):
-        window = set(shards[k : k + width])
+    for window in (set(shards.tolist()) for shards in order._windows(0)):
         places = [p for p, i in enumerate(seen) if i // order.shard_size in window]
         # A batch may straddle two windows; beyond that their images do not mix.
         assert max(places) - min(places) < len(places) + 2 * order.batch_size
