@@ -111,11 +111,13 @@ def _once(spec: CheckpointSpec) -> str:
 def _input(spec: CheckpointSpec) -> list[str]:
     p = spec.preprocess
     how = (
-        "each image minus the median of its border, over the noise of its border, so that any "
-        "linear unit gives the same score"
+        "each image minus the median of its border, over the noise of its border"
         if p.normalise == "noise"
-        else "minus a fixed background, over a fixed noise; images must be in electron/s"
+        else "minus a fixed background, over a fixed noise"
     )
+    unit = "any linear unit gives the same score" if p.is_unit_free else "electron/s"
+    kinds = p.smooth_fit.kinds if p.smooth_fit else ()
+    fits = [f"- beside each image, of a smooth lens fitted to it: {', '.join(kinds)}"] * bool(kinds)
     return [
         "## Input",
         "",
@@ -124,6 +126,8 @@ def _input(spec: CheckpointSpec) -> list[str]:
         f"- normalisation: {how}",
         f"- stretch: {', '.join(p.stretch)}, softened at {p.softening:g} sigma; clipped at "
         f"{p.clip:g} standard deviations",
+        f"- unit: {unit}",
+        *fits,
         "",
     ]
 
@@ -175,7 +179,8 @@ def _origin(spec: CheckpointSpec) -> list[str]:
         "",
         f"- {spec.n_parameters} parameters, weights of step {spec.step} (epoch {spec.epoch})",
         "- reproduce: `deeplense train config.yaml --data DATA.zarr --out RUN` with the "
-        "`config.yaml` of this folder and a dataset of the hash above",
+        "`config.yaml` of this folder and a dataset of the hash above"
+        + (", its fits stored (`deeplense fit`)" if spec.preprocess.smooth_fit else ""),
         f"- configuration sha256: `{spec.config_sha256}`",
         f"- weights sha256: `{spec.weights_sha256}`",
         f"- versions: {versions}",

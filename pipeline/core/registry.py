@@ -69,8 +69,8 @@ class Family:
         ConfigError
             If the file of a plug-in folder fails, or lacks what its family needs.
         """
-        sources = self._sources  # first, since what is loaded is forgotten when the folders change
-        if kind in self._loaded and kind in sources:
+        # The sources first: what is loaded is forgotten when the folders change.
+        if kind in self._sources and kind in self._loaded:
             return self._loaded[kind]
         source = self._source(kind)
         if isinstance(source, EntryPoint):

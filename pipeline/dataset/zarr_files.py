@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -118,12 +118,11 @@ def write_regions(
     """Write a region of each of several arrays, all at once: waiting dominates small writes."""
     from zarr.core.sync import sync  # the loop that zarr's own arrays run on
 
-    async def write_all() -> None:
-        await asyncio.gather(
+    sync(
+        _together(
             *(a.async_array.setitem(regions[name], values[name]) for name, a in arrays.items())
         )
-
-    sync(write_all())
+    )
 
 
 def read_regions(
@@ -132,13 +131,25 @@ def read_regions(
     """Read a region of each of several arrays, all at once."""
     from zarr.core.sync import sync
 
-    async def read_all() -> list[Any]:
-        return await asyncio.gather(
-            *(arrays[name].async_array.getitem(region) for name, region in regions.items())
-        )
-
-    found: list[Any] = sync(read_all())
+    found = sync(
+        _together(*(arrays[name].async_array.getitem(region) for name, region in regions.items()))
+    )
     return {name: np.asarray(values) for name, values in zip(regions, found, strict=True)}
+
+
+async def _together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Results of coroutines; if one fails, the others and what they began end before it is raised.
+
+    Otherwise chunks are still written when the caller has given up, and asyncio tells each of their
+    failures with a traceback.
+    """
+    before = asyncio.all_tasks()
+    try:
+        return await asyncio.gather(*work)
+    except Exception:
+        while begun := asyncio.all_tasks() - before:
+            await asyncio.gather(*begun, return_exceptions=True)
+        raise
 
 
 def delete_chunk(array: zarr.Array[Any], shard: int) -> None:

@@ -216,7 +216,7 @@ def _check_pixels(window: Array) -> tuple[float, float]:
         )
     for plane, gaps in zip(window, missing, strict=True):
         values = plane[~gaps] if in_all else plane.ravel()
-        # If so few differ, the commonest value is the median of twice as many and one.
+        # Where so few differ the commonest value is the median of a little over twice as many.
         few = values[: 2 * int((1.0 - BLANK_FRACTION) * values.size) + 3]
         share = float(np.mean(values == np.median(few)))
         if share > BLANK_FRACTION:

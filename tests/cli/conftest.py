@@ -49,12 +49,10 @@ def deeplense(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
 def deeplense_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``deeplense ARGUMENTS`` in a process of its own."""
 
-    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
         environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
-            command, capture_output=True, text=True, timeout=300, env=environment, **options
-        )
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
     return run
 

@@ -75,17 +75,8 @@ def polynomial(coefficients: tuple[float, ...], t: Array) -> Array:
 def polynomial_by_halves(coefficients: tuple[float, ...], t: Array) -> Array:
     """Evaluate a polynomial by Estrin's rule: more products than Horner's, in a shorter chain.
 
-    For where the processor waits for the last of a chain of formulas; otherwise Horner's is faster.
-
-    Parameters
-    ----------
-    coefficients : tuple of float
-        Lowest power first.
-    t : Array, any shape
-
-    Returns
-    -------
-    Array, same shape
+    For where the processor waits for the last of a chain of formulas; otherwise :func:`polynomial`,
+    which takes and gives the same, is faster.
     """
     values: list[Array] = list(coefficients)
     while len(values) > 1:
