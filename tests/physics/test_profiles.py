@@ -207,6 +207,15 @@ def test_truncated_halo_tends_to_its_limits():
         assert tnfw_mass(np.array([1e5]), tau)[0] == pytest.approx(tnfw_total_mass(tau), rel=1e-3)
 
 
+@pytest.mark.parametrize(("farthest", "rtol"), [(50.0, 1e-4), (1000.0, 3e-3)])
+def test_truncated_halo_in_single_precision_far_beyond_its_truncation(farthest, rtol):
+    x = np.geomspace(1e-4, farthest, 2000)
+    for tau in (0.3, 1.0, 5.0, 30.0):
+        found = tnfw_mass(x.astype(np.float32), tau)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, tnfw_mass(x, tau), rtol=rtol)
+
+
 def test_halo_mass_is_smooth_through_the_scale_radius():
     x = np.linspace(0.4, 1.2, 4001)
     jumps = np.abs(np.diff(tnfw_mass(x, 2.0), n=3))

@@ -56,25 +56,24 @@ def log(x: Array) -> Array:
 
 
 @jax.custom_jvp
-def log1p(z: Array, one_plus_z: Array) -> Array:
+def log1p(z: Array) -> Array:
     """log(1 + z) of float32 numbers z >= 0, to the last digits of the smallest z.
 
     Parameters
     ----------
     z : jax array of float32
-    one_plus_z : jax array of float32
 
     Returns
     -------
     jax array of float32
     """
-    exponent, mantissa = _split(one_plus_z, _LOW_LOG1P)
+    exponent, mantissa = _split(1.0 + z, _LOW_LOG1P)
     f = jnp.where(exponent == 0, z, mantissa - 1.0)
     return exponent.astype(jnp.float32) * _LN2 + f * polynomial_by_halves(_LOG1P, f)
 
 
 log.defjvps(lambda slope, value, x: slope / x)
-log1p.defjvps(lambda slope, value, z, one_plus_z: slope / one_plus_z, None)
+log1p.defjvps(lambda slope, value, z: slope / (1.0 + z))
 
 
 def _split(x: Array, low: int) -> tuple[Array, Array]:

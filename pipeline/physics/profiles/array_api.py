@@ -149,28 +149,24 @@ def log_above(x: Array) -> Array:
     return _jax_forms.log(x)
 
 
-def log1p_above(z: Array, one_plus_z: Array | None = None) -> Array:
+def log1p_above(z: Array) -> Array:
     """Return log1p(z) for z >= 0: a polynomial below 1/4, else the plain logarithm.
 
     Parameters
     ----------
     z : Array, any shape
-    one_plus_z : Array, same shape, optional
-        If it can be had sooner than ``z``: processors wait less.
 
     Returns
     -------
     Array, same shape
     """
     xp = namespace(z)
-    if one_plus_z is None:
-        one_plus_z = 1.0 + z
     if xp is not np and z.dtype == np.float32:
         from pipeline.physics.profiles import _jax_forms  # heavy
 
-        return _jax_forms.log1p(z, one_plus_z)
+        return _jax_forms.log1p(z)
     is_small = z < 0.25
-    return xp.where(is_small, z * _LOG1P(xp.where(is_small, z, 0.0)), xp.log(one_plus_z))
+    return xp.where(is_small, z * _LOG1P(xp.where(is_small, z, 0.0)), xp.log(1.0 + z))
 
 
 def atanh_over(d: Array) -> Array:

@@ -14,7 +14,6 @@ from pipeline.physics.profiles.array_api import (
     Array,
     approximate,
     atanh_over,
-    log1p_above,
     log_above,
     namespace,
     settle,
@@ -25,7 +24,7 @@ _LN2 = math.log(2.0)
 
 
 def _inner_parts(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return W/p and R/p of ``_nfw_mass_of`` by the library's functions, for p > 0."""
+    """Return W/p and R/p of ``_nfw_part`` by the library's functions, for p > 0."""
     u = np.sqrt(1.0 - p)
     w = p / (1.0 + u)
     return w / u / p, np.log1p(-0.5 * w) / u / p
@@ -34,6 +33,8 @@ def _inner_parts(p: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 #: W/p and R/p on [0, 1/4]; errors 1e-16 and 1e-7.
 _INNER_W = approximate(lambda p: _inner_parts(p)[0], 0.0, 0.25, (14, 5))
 _INNER_R = approximate(lambda p: _inner_parts(p)[1], 0.0, 0.25, (14, 5))
+#: -log1p(-t)/t on [0, 1/2]; errors 4e-15 and 3e-7.
+_LOG_BELOW = approximate(lambda t: -np.log1p(-t - 1e-300) / (t + 1e-300), 0.0, 0.5, (20, 7))
 #: acos(y)/sqrt(1-y^2) in powers of y - 1 on [0, 2]; errors 1e-13 and 2e-7.
 _ACOS = approximate(lambda y: atanh_over(1.0 - 1.0 / y**2) / y, 0.0, 2.0, (22, 10), origin=1.0)
 
@@ -114,7 +115,8 @@ def nfw_function(x: Array) -> Array:
     Array
     """
     log_2_over_x = _LN2 - log_above(x)
-    return _nfw_mass_of(x * x, 1.0 / x, log_2_over_x) + log_2_over_x
+    part, is_inner = _nfw_part(x * x, 1.0 / x, log_2_over_x)
+    return part + namespace(x).where(is_inner, log_2_over_x, 0.0)
 
 
 def nfw_mass(x: Array) -> Array:
@@ -130,13 +132,15 @@ def nfw_mass(x: Array) -> Array:
     Array
         Mass over M0 = 4 pi rho_s r_s^3 = M200/[ln(1+c) - c/(1+c)].
     """
-    return _nfw_mass_of(x * x, 1.0 / x, _LN2 - log_above(x))
+    log_2_over_x = _LN2 - log_above(x)
+    part, is_inner = _nfw_part(x * x, 1.0 / x, log_2_over_x)
+    return part - namespace(x).where(is_inner, 0.0, log_2_over_x)
 
 
-def _nfw_mass_of(x2: Array, inverse: Array, log_2_over_x: Array) -> Array:
-    """Return F(x) - ln(2/x) of x^2, 1/x and ln(2/x): without cancellation, root or division.
+def _nfw_part(x2: Array, inverse: Array, log_2_over_x: Array) -> tuple[Array, Array]:
+    """Return F(x) - ln(2/x) where x < 1/2, else F(x), and where that is; no root or division.
 
-    For p = x^2 < 1/4, with u = sqrt(1-p) and w = 1-u, it is ln(2/x) W + R with W = w/u and
+    For p = x^2 < 1/4, with u = sqrt(1-p) and w = 1-u, the first is ln(2/x) W + R with W = w/u and
     R = log1p(-w/2)/u, polynomials of p. Beyond, F = y G(y) with y = 1/x and
     G(y) = acos(y)/sqrt(1-y^2), analytic on [0, 2] and a polynomial.
     """
@@ -145,7 +149,7 @@ def _nfw_mass_of(x2: Array, inverse: Array, log_2_over_x: Array) -> Array:
     p = xp.where(is_inner, x2, 0.0)
     inner = p * (log_2_over_x * _INNER_W(p) + _INNER_R(p))
     y = xp.where(is_inner, 1.0, inverse)
-    return xp.where(is_inner, inner, y * _ACOS(y - 1.0) - log_2_over_x)
+    return xp.where(is_inner, inner, y * _ACOS(y - 1.0)), is_inner
 
 
 def _nfw_surface(x: Array) -> Array:
@@ -163,8 +167,7 @@ def _nfw_surface(x: Array) -> Array:
 def tnfw_mass(x: Array, tau: Array) -> Array:
     """Projected mass of the truncated NFW halo inside x, equation (4.3).
 
-    Its two further logarithms are one: with s = sqrt(tau^2 + x^2), ln(s + tau) =
-    ln(2 tau) + log1p(x^2/(2 tau (s + tau))).
+    See ``_tnfw_mass_of`` for the form that is computed.
 
     Parameters
     ----------
@@ -182,19 +185,34 @@ def tnfw_mass(x: Array, tau: Array) -> Array:
 
 
 def _tnfw_mass_of(x2: Array, inverse: Array, tau: Array) -> Array:
-    """Return :func:`tnfw_mass` of x^2 and 1/x: two logarithms, one root and one division."""
+    """Return :func:`tnfw_mass` of x^2 and 1/x: one logarithm, two roots and a division.
+
+    With s = sqrt(tau^2 + x^2), h = (s - tau)/(s + tau) and g = 1 - h = 2 tau/(s + tau), the two
+    further logarithms of (4.3) are L = log(h)/2 and log1p(x^2/(2 tau (s + tau))) = -log(g). That
+    of the larger of g and h is a polynomial of the smaller one, without cancellation; the other
+    follows, as they differ by ln(x/(2 tau)). The one that is a polynomial has the factor
+    (tau^2-1) (1 + x^2/(tau (s + tau))) = (tau^2-1) s/tau, halved where it is L.
+    """
     xp = namespace(x2)
     t2 = tau * tau
-    total = xp.sqrt(t2 + x2) + tau
-    per_total = 1.0 / total
-    per_diameter = 0.5 / tau
-    growth = log1p_above(x2 * per_total * per_diameter, total * per_diameter)
+    excess = t2 - 1.0
+    slope = excess / tau
+    log_tau = xp.log(xp.asarray(tau, dtype=x2.dtype))
+    s = xp.sqrt(t2 + x2)
+    per_total = 1.0 / (s + tau)
+    g, h = 2.0 * tau * per_total, x2 * per_total * per_total
+    is_far = g < h
+    small = xp.minimum(g, h)
     log_x = 0.5 * log_above(x2)
     log_2_over_x = _LN2 - log_x
-    mass = _nfw_mass_of(x2, inverse, log_2_over_x)
-    ratio = log_x - xp.log(xp.asarray(2.0 * tau, dtype=x2.dtype)) - growth
-    bracket = 2.0 * (mass + log_2_over_x) + ((t2 - 1.0) / tau * ratio - math.pi) * per_total
-    return t2 / (t2 + 1.0) ** 2 * ((t2 - 1.0) * (mass - growth) + x2 * bracket)
+    part, is_inner = _nfw_part(x2, inverse, log_2_over_x)
+    to_nfw = xp.where(is_inner, log_2_over_x, 0.0)
+    to_mass = xp.where(is_inner, 0.0, xp.where(is_far, log_tau, -log_2_over_x))
+    log_ratio = xp.where(is_far, 0.0, slope * log_x - slope * (log_tau + _LN2))
+    rest = 2.0 * to_nfw + (log_ratio - math.pi) * per_total
+    known = part * (excess + 2.0 * x2) + (x2 * rest + excess * to_mass)
+    last = small * _LOG_BELOW(small) * (slope * s)
+    return t2 / (t2 + 1.0) ** 2 * (known - xp.where(is_far, 0.5 * last, last))
 
 
 def tnfw_total_mass(tau: Array) -> Array:
