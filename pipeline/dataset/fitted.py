@@ -8,6 +8,7 @@ what the images of the training had.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,10 +29,13 @@ from pipeline.physics.instrument import Instrument
 if TYPE_CHECKING:
     from pipeline.dataset.store import Dataset
 
-#: Planes a network can be shown: what the model leaves, in sigma; the model; ln chi2, constant.
-Plane = Literal["residual", "model", "chi2"]
-#: Stored fits held at once, bytes.
-_CACHE_BYTES = 256 * 1024**2
+#: Planes a network can be shown: what the model leaves, in sigma; the model; ln chi2, constant;
+#: where a small mass would explain what is left, in sigma.
+Plane = Literal["residual", "model", "chi2", "response"]
+#: Stored fits of one kind mapped at once, bytes.
+_CACHE_BYTES = 1024**3
+#: Of stored values that are not float32.
+_DTYPES: dict[Plane, Any] = {"response": np.float16}
 
 
 class SmoothFit(StrictModel):
@@ -46,9 +50,14 @@ class SmoothFit(StrictModel):
 
     @property
     def kinds(self) -> tuple[Plane, ...]:
-        """Kind of each plane: residuals and models band by band, one chi2."""
-        n_bands = len(self.instruments)
-        return tuple(k for k in self.planes for _ in range(1 if k == "chi2" else n_bands))
+        """Kind of each plane: residuals and models band by band, a response a softening length."""
+        return tuple(kind for kind in self.planes for _ in range(self.count(kind)))
+
+    def count(self, kind: Plane) -> int:
+        """Number of planes of a kind."""
+        if kind == "response":
+            return len(self.fit.response)
+        return 1 if kind == "chi2" else len(self.instruments)
 
     def fitted(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Planes of images (B, C, H, W), fitted now; shape (B, n_planes, H, W).
@@ -60,21 +69,25 @@ class SmoothFit(StrictModel):
 
     def planes_of(self, fits: Fits) -> NDArray[np.float32]:
         """Planes (n, n_planes, H, W) of fits."""
-        return self._stacked(fits.residual, fits.model, fits.chi2)
+        size = fits.residual.shape[-1]
+        planes = np.empty((len(fits), len(self.kinds), size, size), np.float32)
+        self.fill(planes, lambda kind: _one_kind(kind, getattr(fits, kind)))
+        return planes
 
-    def _stacked(
-        self, residual: NDArray[Any], model: NDArray[Any], chi2: NDArray[Any]
-    ) -> NDArray[np.float32]:
-        size = (len(residual), 1, *residual.shape[2:])
-        believed = np.where(np.isfinite(chi2) & (chi2 > 0), chi2, 1.0)
-        constant = np.broadcast_to(np.log(believed)[:, None, None, None], size)
-        parts = {"residual": residual, "model": model, "chi2": constant}
-        return np.concatenate([parts[name] for name in self.planes], axis=1, dtype=np.float32)
+    def fill(self, planes: NDArray[np.float32], values: Callable[[Plane], NDArray[Any]]) -> None:
+        """Fill planes (n, n_planes, H, W) with the values (n, count, H, W) of each kind."""
+        first = 0
+        for kind in self.planes:
+            planes[:, first : first + self.count(kind)] = values(kind)
+            first += self.count(kind)
 
-    def stored_planes(self, store: FitStore, shard: int) -> NDArray[np.float32]:
-        """Planes of one shard of stored fits."""
-        residual, model = (store.pixels(shard, name) for name in ("residual", "model"))
-        return self._stacked(residual, model, store.numbers(shard)["chi2"])
+
+def _one_kind(kind: Plane, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of the planes of one kind, (n, count, H, W) or, where constant, (n, 1, 1, 1)."""
+    if kind != "chi2":
+        return values
+    believed = np.where(np.isfinite(values) & (values > 0), values, 1.0)
+    return np.log(believed).astype(np.float32)[:, None, None, None]
 
 
 class PlaneSource:
@@ -91,17 +104,25 @@ class PlaneSource:
 
     def gather(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
         """Planes (B, n_planes, H, W) of images by number."""
-        cache = self._stored
-        if cache is None:
+        stored = self._stored
+        if stored is None:
             return self._smooth_fit.fitted(self._dataset.read_images(index))
         size = self._dataset.image_shape[-1]
         out = np.empty((len(index), len(self._smooth_fit.kinds), size, size), np.float32)
-        cache.gather(index, out)
+
+        def values(kind: Plane) -> NDArray[Any]:
+            is_number = kind == "chi2"
+            shape = (1, 1, 1) if is_number else (self._smooth_fit.count(kind), size, size)
+            found = np.empty((len(index), *shape), _DTYPES.get(kind, np.float32))
+            stored[kind].gather(index, found)
+            return found
+
+        self._smooth_fit.fill(out, values)
         return out
 
     @cached_property
-    def _stored(self) -> ShardCache | None:
-        """Shards of stored planes; None unless all were made by this very configuration."""
+    def _stored(self) -> dict[Plane, ShardCache] | None:
+        """Stored values of each kind; None unless all were made by this very configuration."""
         folder = fits_folder(self._dataset)
         if folder is None:
             return None
@@ -109,8 +130,16 @@ class PlaneSource:
         same = config_sha256(config) == config_sha256(self._smooth_fit.fit)
         if not same or store.missing() or not _is_of(store, self._dataset):
             return None
-        planes = functools.partial(self._smooth_fit.stored_planes, store)
-        return ShardCache(planes, store.shard_size, _CACHE_BYTES)
+
+        def shards_of(kind: Plane) -> ShardCache:
+            def values(shard: int) -> NDArray[Any]:
+                if kind == "chi2":
+                    return _one_kind(kind, store.numbers(shard)[kind])
+                return store.pixels(shard, kind)
+
+            return ShardCache(values, store.shard_size, _CACHE_BYTES)
+
+        return {kind: shards_of(kind) for kind in self._smooth_fit.planes}
 
 
 def fits_folder(dataset: Dataset) -> Path | None:

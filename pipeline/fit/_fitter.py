@@ -19,6 +19,7 @@ from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
 from pipeline.fit._model import SmoothModel
 from pipeline.fit._prepare import Prepared, prepare, round_light
+from pipeline.fit._response import ResponseMaps, in_half, peaks
 from pipeline.fit._solve import Observed, Solver, State, mapped
 from pipeline.fit._starts import Starter, start_offsets
 from pipeline.fit.config import FitConfig
@@ -56,6 +57,7 @@ class _Finished(NamedTuple):
     objective: Array  # -2 ln posterior, the normalisation of the noise included
     hessian: Array  # (P, P)
     log_det: Array
+    response: Array  # (S, n, n)
 
 
 @dataclass
@@ -94,6 +96,7 @@ class BatchFitter:
         self._fine = Solver(self._fine_model, search.tolerance, config.robust)
         self._coarse = Solver(coarse_model, 3.0 * search.tolerance)
         self._starter = Starter(coarse_model)
+        self._response = ResponseMaps(grid, config.response) if config.response else None
         #: Batches worth fitting at a time: XLA uses one core for each, and a GPU is full with one.
         self.n_threads = usable_cores() if jax.default_backend() == "cpu" else 1
         #: Whether a batch was fitted, so that its functions are compiled.
@@ -163,7 +166,17 @@ class BatchFitter:
         without = jnp.sum(((seen.image - unlensed) * sigma_only) ** 2)
         log_weights = jnp.where(sigma_only > 0, jnp.log(jnp.maximum(sigma_only, 1e-30)), 0.0)
         objective = state.cost - 2.0 * jnp.sum(log_weights)
-        return _Finished(expected, residual, chi2, without - chi2, objective, hessian, log_det)
+        gain = without - chi2
+        response = self._response_of(state, sigma_only, residual)
+        return _Finished(expected, residual, chi2, gain, objective, hessian, log_det, response)
+
+    def _response_of(self, state: State, weights: jax.Array, residual: jax.Array) -> jax.Array:
+        """Maps (S, n, n) of where a small mass would explain the residual."""
+        if self._response is None:
+            return jnp.zeros((0, self._grid.n_pix, self._grid.n_pix), residual.dtype)
+        values = self._coordinates.values(state.z)
+        slopes = self._fine_model.slopes(values, state.amplitudes) * weights[:, None]
+        return self._response(slopes, residual, *self._fine.derivatives(state, weights))
 
     def _best_start(
         self,
@@ -286,6 +299,7 @@ class BatchFitter:
             - log_unit
         )
         scaled = unit[:, None, None, None]
+        response = in_half(end.response[:n], ok)
         nan = np.where(ok, 1.0, np.nan)
 
         def pixels(a: NDArray[Any], scale: Floats | float) -> NDArray[np.float32]:
@@ -300,6 +314,8 @@ class BatchFitter:
             amplitudes=state.amplitudes[:n] * unit[:, None, None] * nan[:, None, None],
             model=pixels(end.expected, scaled),
             residual=pixels(end.residual, 1.0),
+            response=response,
+            perturber=peaks(response, self._grid),
             chi2=reduced * nan,
             n_used=n_used,
             log_evidence=evidence * nan,

@@ -120,17 +120,10 @@ class SmoothModel:
         macro, rest = values[: self._n_macro], values[self._n_macro :]
         (bx, by), moves = _barrier(self._moved_rays(macro))
         n_source = self.n_source_columns
-        flux = amplitudes[:, :n_source]
-
-        def along(direction: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            point = (bx, by, rest)
-            tangent = jax.jvp(self._source_columns, point, direction)[1]
-            mixed: jax.Array = jnp.tensordot(flux, tangent, 1)  # (C, n, n)
-            return mixed
-
-        one, none, still = jnp.ones_like(bx), jnp.zeros_like(bx), jnp.zeros_like(rest)
-        slope_x, slope_y = _barrier((along((one, none, still)), along((none, one, still))))
+        along = self._along((bx, by, rest), amplitudes)
+        slope_x, slope_y = self._source_slopes(along, bx, rest)
         by_macro = slope_x * moves[:, 0][:, None] + slope_y * moves[:, 1][:, None]  # (Pm, C, n, n)
+        none = jnp.zeros_like(bx)
         by_rest = jax.lax.map(
             lambda direction: along((none, none, direction)), jnp.eye(len(rest), dtype=self._dtype)
         )
@@ -148,6 +141,52 @@ class SmoothModel:
         )
         pixels = self._on_pixels_by_band(_barrier(both))
         return pixels[:, : len(columns)], pixels[:, len(columns) :]
+
+    def slopes(self, values: jax.Array, amplitudes: jax.Array) -> jax.Array:
+        """Derivatives of the image by a shift of all rays in the source plane, along x and along y.
+
+        Parameters
+        ----------
+        values : jax.Array, shape (P,)
+        amplitudes : jax.Array, shape (C, L)
+
+        Returns
+        -------
+        jax.Array, shape (C, 2, M)
+        """
+        rest = values[self._n_macro :]
+        bx, by = _barrier(self._traced(values[: self._n_macro]))
+        slopes = self._source_slopes(self._along((bx, by, rest), amplitudes), bx, rest)
+        return self._on_pixels_by_band(jnp.stack(slopes, axis=1))
+
+    def _along(
+        self, point: tuple[jax.Array, jax.Array, jax.Array], amplitudes: jax.Array
+    ) -> Callable[[tuple[jax.Array, jax.Array, jax.Array]], jax.Array]:
+        """Derivative (C, n, n) of the source's light at a point, in a direction, of the same form.
+
+        A point is the places of the rays, along x and along y, and the source's own parameters.
+        """
+        flux = amplitudes[:, : self.n_source_columns]
+
+        def along(direction: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+            tangent = jax.jvp(self._source_columns, point, direction)[1]
+            mixed: jax.Array = jnp.tensordot(flux, tangent, 1)
+            return mixed
+
+        return along
+
+    @staticmethod
+    def _source_slopes(
+        along: Callable[[tuple[jax.Array, jax.Array, jax.Array]], jax.Array],
+        rays: jax.Array,
+        rest: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Derivatives (C, n, n) of the source's light by the rays' places along x and along y."""
+        one, none, still = jnp.ones_like(rays), jnp.zeros_like(rays), jnp.zeros_like(rest)
+        slopes: tuple[jax.Array, jax.Array] = _barrier(
+            (along((one, none, still)), along((none, one, still)))
+        )
+        return slopes
 
     @property
     def n_free_amplitudes(self) -> int:

@@ -129,6 +129,21 @@ class Solver:
         hessian, _, log_det = self._normal(state, seen, weights)
         return hessian, log_det
 
+    def derivatives(self, state: State, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Weighted derivatives (K, C, M) of the image by z and all amplitudes, and their prior.
+
+        The prior (K, K) is half the second derivatives of the cost that are not the data's.
+        """
+        values, chain = self._values_and_chain(state.z)
+        columns, tangents = self.model.linearised(values, state.amplitudes)
+        n_bands, n_columns, n_pixels = columns.shape
+        by_z = jnp.einsum("pq,cpm->qcm", chain, tangents * weights[:, None])
+        own = jnp.eye(n_bands, dtype=weights.dtype)[:, None, :, None]
+        by_amplitude = own * (columns * weights[:, None])[:, :, None]
+        by_amplitude = by_amplitude.reshape(n_bands * n_columns, n_bands, n_pixels)
+        blocks = [jnp.eye(len(state.z), dtype=state.z.dtype), *self._penalty(state.strength)]
+        return jnp.concatenate([by_z, by_amplitude]), jax.scipy.linalg.block_diag(*blocks)
+
     def _step(self, state: State, seen: Observed, weights: jax.Array) -> State:
         hessian, gradient, _ = self._normal(state, seen, weights)
         diagonal = jnp.diagonal(hessian)

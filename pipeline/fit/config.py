@@ -101,6 +101,8 @@ class FitConfig(StrictModel):
     supersample: int = Field(default=2, ge=1, le=8)
     precision: Literal["float32", "float64"] = "float32"
     robust: float | None = Field(default=None, gt=0)  # sigma beyond which pixels count less
+    # Softening lengths, arcsec, of the small masses whose trace in the residual is mapped.
+    response: tuple[Annotated[float, Field(gt=0)], ...] = (0.05, 0.2, 0.6)
     poor_chi2: float = Field(
         default=1.25, gt=1
     )  # reduced chi2 above which, or below 1/which, a fit is poor

@@ -36,6 +36,13 @@ class Fits:
         Expected image, in the unit of the image.
     residual : float32 array, shape (n, C, H, W)
         (image - model)/sigma; 0 where the pixel was not used.
+    response : float16 array, shape (n, S, H, W)
+        Significance, in sigma, with which the data ask for a small mass at each place, for each
+        softening length of the configuration (``_response.py``); what the fit itself could follow
+        does not count. Strong where a perturber was left out of the model.
+    perturber : Floats, shape (n, 3)
+        The most significant small mass that the model lacks: the highest value of the response
+        maps, sigma, and its place (x, y), arcsec. NaN where no mass is asked for.
     chi2 : Floats, shape (n,)
         Reduced: over the pixels used less the parameters fitted.
     n_used : integer array, shape (n,)
@@ -55,6 +62,8 @@ class Fits:
     amplitudes: Floats
     model: NDArray[np.float32]
     residual: NDArray[np.float32]
+    response: NDArray[np.float16]
+    perturber: Floats
     chi2: Floats
     n_used: NDArray[np.int64]
     log_evidence: Floats

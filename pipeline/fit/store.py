@@ -1,8 +1,9 @@
 """Fits on disk, shard by shard: what a killed run goes on with, and what networks are given.
 
-A folder with ``fit.json`` (what was fitted, and how) and for each shard the model and the residual
-as npy files, the numbers as npz, and last of all ``shard-K.json`` with the digests of these: it is
-the flag that says the shard is complete. Nothing in it depends on the clock or the host.
+A folder with ``fit.json`` (what was fitted, and how) and for each shard the model, the residual and
+the response maps as npy files, the numbers as npz, and last of all ``shard-K.json`` with the
+digests of these: it is the flag that says the shard is complete. Nothing in it depends on the clock
+or the host.
 """
 
 import io
@@ -22,11 +23,11 @@ from pipeline.core.provenance import canonical_json, sha256_hex
 from pipeline.fit.config import FitConfig
 from pipeline.fit.result import Fits
 
-FORMAT, FORMAT_VERSION = "deeplense-fits", 1
+FORMAT, FORMAT_VERSION = "deeplense-fits", 2
 #: Folder of the fits inside that of a dataset.
 FOLDER = "fit"
 #: Arrays of pixels, each a file of its own.
-PIXELS = ("residual", "model")
+PIXELS = ("residual", "model", "response")
 _TEXTS = ("names", "units", "status", "reason")
 
 
@@ -114,8 +115,8 @@ class FitStore:
             values[name] = np.load(io.BytesIO(content), allow_pickle=False)
         return Fits(**values)
 
-    def pixels(self, shard: int, name: str) -> NDArray[np.float32]:
-        """Residual or model of one shard, (n, C, H, W), mapped from its file.
+    def pixels(self, shard: int, name: str) -> NDArray[Any]:
+        """One array of ``PIXELS`` of one shard, (n, ..., H, W), mapped from its file.
 
         Raises
         ------
@@ -124,8 +125,7 @@ class FitStore:
         """
         if not self._flag(shard).is_file():
             raise DatasetNotFoundError(f"{self.path}: shard {shard} is not fitted")
-        found = np.load(self._pixels(shard, name), mmap_mode="r", allow_pickle=False)
-        return np.asarray(found, np.float32)
+        return np.asarray(np.load(self._pixels(shard, name), mmap_mode="r", allow_pickle=False))
 
     def numbers(self, shard: int) -> dict[str, NDArray[Any]]:
         """Everything but pixels of one shard, by the names of ``Fits``."""
@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:  # Any: plain JSON data
     return json.loads(canonical_json(value))
 
 
-def _npy(values: NDArray[np.float32]) -> bytes:
+def _npy(values: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values), allow_pickle=False)
     return buffer.getvalue()
@@ -206,4 +206,4 @@ def _npz(values: Mapping[str, NDArray[Any]]) -> bytes:
 def _without_pixels(fits: Fits) -> Fits:
     empty = np.zeros((len(fits), 0, 0, 0), np.float32)
     values = {field.name: getattr(fits, field.name) for field in fields(fits)}
-    return Fits(**{**values, "residual": empty, "model": empty})
+    return Fits(**{**values, **dict.fromkeys(PIXELS, empty)})

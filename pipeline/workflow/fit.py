@@ -328,6 +328,8 @@ def _columns(job: _Job, fits: Fits) -> Iterator[tuple[str, Any, str]]:
     for k, (name, unit) in enumerate(zip(fits.names, fits.units, strict=True)):
         yield name, fits.values[:, k], unit
         yield f"{name}_error", fits.errors[:, k], unit
+    for k, (name, unit) in enumerate((("sigma", ""), ("x", "arcsec"), ("y", "arcsec"))):
+        yield f"perturber_{name}", fits.perturber[:, k], unit
     yield "bic", fits.bic, ""
     yield "log_evidence", fits.log_evidence, ""
     yield "n_used", fits.n_used, ""
