@@ -34,7 +34,7 @@ from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import sersic_brightness
 from pipeline.physics.profiles.array_api import settle
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.psf import Psf
+from pipeline.physics.psf import GaussianPsf, NoPsf, Psf
 from pipeline.physics.scene import Scene
 from pipeline.physics.stamps import PARAMETERS, stamp_brightness
 
@@ -210,7 +210,9 @@ def batch_renderer(shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: s
         ("macro", "perturbers", "coarse", "source", "lens_light", "fields", "stamps"), 0
     )
     batched = jax.vmap(render, in_axes=({**axes, "counts": None},))
-    compiled: Renderer = jax.jit(batched)
+    transforms = any(not isinstance(psf, GaussianPsf | NoPsf) for psf in psfs)
+    options = _jax_setup.ONE_THREAD if transforms else None
+    compiled: Renderer = jax.jit(batched, compiler_options=options)
     return compiled
 
 

@@ -24,6 +24,10 @@ _MIN_SECONDS = 0.1
 _TORN_AGE = 60.0
 _VECTOR_FLAG = "xla_cpu_prefer_vector_width"
 
+#: For functions that several threads run at once. XLA's Fourier transforms wait for threads of its
+#: pool, and as many of them as the pool has threads wait for ever; so each keeps to its own thread.
+ONE_THREAD: dict[str, str | bool] = {"xla_cpu_multi_thread_eigen": False}
+
 _logger = get_logger("engine")
 
 

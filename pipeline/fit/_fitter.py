@@ -20,7 +20,7 @@ from pipeline.engines import _jax_setup
 from pipeline.fit._model import SmoothModel
 from pipeline.fit._prepare import Prepared, prepare, round_light
 from pipeline.fit._response import ResponseMaps, in_half, peaks
-from pipeline.fit._solve import Observed, Solver, State, mapped
+from pipeline.fit._solve import Linear, Observed, Solver, State, mapped
 from pipeline.fit._starts import Starter, start_offsets
 from pipeline.fit.config import FitConfig
 from pipeline.fit.parameters import Coordinates
@@ -159,7 +159,8 @@ class BatchFitter:
     def _finish_one(self, state: State, seen: Observed, expected: jax.Array) -> _Finished:
         sigma_only = Solver(self._fine_model, 1.0).weigh(seen, expected, 0.0)
         weights = self._fine.weigh(seen, expected, 0.0)
-        hessian, log_det = self._fine.curvature(state, seen, weights)
+        linear = self._fine.linearised(state)
+        hessian, log_det = self._fine.curvature(linear, state, seen, weights)
         residual = (seen.image - expected) * sigma_only
         chi2 = jnp.sum(residual**2)
         unlensed = self._fine.expected_without_source(state)
@@ -167,16 +168,18 @@ class BatchFitter:
         log_weights = jnp.where(sigma_only > 0, jnp.log(jnp.maximum(sigma_only, 1e-30)), 0.0)
         objective = state.cost - 2.0 * jnp.sum(log_weights)
         gain = without - chi2
-        response = self._response_of(state, sigma_only, residual)
+        response = self._response_of(linear, state, weights, (seen.image - expected) * weights)
         return _Finished(expected, residual, chi2, gain, objective, hessian, log_det, response)
 
-    def _response_of(self, state: State, weights: jax.Array, residual: jax.Array) -> jax.Array:
+    def _response_of(
+        self, linear: Linear, state: State, weights: jax.Array, residual: jax.Array
+    ) -> jax.Array:
         """Maps (S, n, n) of where a small mass would explain the residual."""
         if self._response is None:
             return jnp.zeros((0, self._grid.n_pix, self._grid.n_pix), residual.dtype)
         values = self._coordinates.values(state.z)
         slopes = self._fine_model.slopes(values, state.amplitudes) * weights[:, None]
-        return self._response(slopes, residual, *self._fine.derivatives(state, weights))
+        return self._response(slopes, residual, *self._fine.derivatives(linear, state, weights))
 
     def _best_start(
         self,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pipeline.engines import _jax_setup
 from pipeline.fit._model import SmoothModel
 from pipeline.physics.profiles.array_api import Array
 
@@ -47,6 +48,14 @@ class State(NamedTuple):
     strength: Array  # (C,), lambda of the regularisation
     n_iterations: Array
     done: Array
+
+
+class Linear(NamedTuple):
+    """The image of one state, to first order."""
+
+    columns: Array  # (C, L, M)
+    tangents: Array  # (C, P, M), by the parameters
+    chain: Array  # (P, P), derivatives of the parameters by z
 
 
 class Solver:
@@ -122,20 +131,27 @@ class Solver:
         n = self.model.n_source_columns
         return _mix(state.amplitudes[:, n:], columns[:, n:])
 
+    def linearised(self, state: State) -> Linear:
+        """The image about a state."""
+        values = self.model.coordinates.values
+        chain = jax.jacfwd(values)(state.z)
+        return Linear(*self.model.linearised(values(state.z), state.amplitudes), chain)
+
     def curvature(
-        self, state: State, seen: Observed, weights: jax.Array
+        self, linear: Linear, state: State, seen: Observed, weights: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Half the second derivatives of the cost by z, (P, P), and ln det of the amplitudes'."""
-        hessian, _, log_det = self._normal(state, seen, weights)
+        hessian, _, log_det = self._normal(linear, state, seen, weights)
         return hessian, log_det
 
-    def derivatives(self, state: State, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def derivatives(
+        self, linear: Linear, state: State, weights: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """Weighted derivatives (K, C, M) of the image by z and all amplitudes, and their prior.
 
         The prior (K, K) is half the second derivatives of the cost that are not the data's.
         """
-        values, chain = self._values_and_chain(state.z)
-        columns, tangents = self.model.linearised(values, state.amplitudes)
+        columns, tangents, chain = linear
         n_bands, n_columns, n_pixels = columns.shape
         by_z = jnp.einsum("pq,cpm->qcm", chain, tangents * weights[:, None])
         own = jnp.eye(n_bands, dtype=weights.dtype)[:, None, :, None]
@@ -145,7 +161,7 @@ class Solver:
         return jnp.concatenate([by_z, by_amplitude]), jax.scipy.linalg.block_diag(*blocks)
 
     def _step(self, state: State, seen: Observed, weights: jax.Array) -> State:
-        hessian, gradient, _ = self._normal(state, seen, weights)
+        hessian, gradient, _ = self._normal(self.linearised(state), state, seen, weights)
         diagonal = jnp.diagonal(hessian)
         shift = _solve(hessian + jnp.diag(state.damping * diagonal), gradient)
         shift = shift * jnp.minimum(1.0, _LONGEST / jnp.maximum(jnp.max(jnp.abs(shift)), 1e-12))
@@ -165,11 +181,10 @@ class Solver:
         )
 
     def _normal(
-        self, state: State, seen: Observed, weights: jax.Array
+        self, linear: Linear, state: State, seen: Observed, weights: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Projected normal matrix (P, P), its right-hand side (P,), ln det of the amplitudes'."""
-        values, chain = self._values_and_chain(state.z)
-        columns, tangents = self.model.linearised(values, state.amplitudes)
+        columns, tangents, chain = linear
         residual = (seen.image - _mix(state.amplitudes, columns)) * weights
         columns, tangents = columns * weights[:, None], tangents * weights[:, None]
         inner = _products(columns, columns) + self._penalty(state.strength)  # (C, L, L)
@@ -185,10 +200,6 @@ class Solver:
         log_det = 2.0 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)) - jnp.log(scale))
         hessian = chain.T @ projected @ chain + jnp.eye(len(state.z), dtype=state.z.dtype)
         return hessian, chain.T @ slope - state.z, log_det
-
-    def _values_and_chain(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        values = self.model.coordinates.values
-        return values(z), jax.jacfwd(values)(z)
 
     def _evaluate(
         self, z: jax.Array, seen: Observed, weights: jax.Array, strength: jax.Array
@@ -271,7 +282,7 @@ def mapped(function: Callable[..., Array]) -> Callable[..., Array]:
             return one_by_one(n_images, *batch)
         return jax.vmap(function)(*batch)
 
-    compiled: Callable[..., Array] = jax.jit(batched)
+    compiled: Callable[..., Array] = jax.jit(batched, compiler_options=_jax_setup.ONE_THREAD)
     return compiled
 
 

@@ -1,4 +1,4 @@
-"""A page about fits: image, model and residual of each, and how the residuals are spread."""
+"""A page about fits: image, model, residual and response of each."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,8 +25,8 @@ type ImageOf = Callable[[int], NDArray[Any]]
 
 #: Most images of each status on a page; the rest is counted.
 MAX_ROWS = 40
-#: Residual at the ends of the colours, sigma.
-RESIDUAL_LIMIT = 5.0
+#: Residual and response at the ends of the colours, sigma.
+RESIDUAL_LIMIT, RESPONSE_LIMIT = 5.0, 10.0
 _SHOWN = ("theta_E", "slope", "e1", "e2", "gamma1", "gamma2")
 _LEADS = {
     Status.GOOD: "The smooth model describes these down to the noise, as far as chi2 can tell.",
@@ -93,11 +93,18 @@ def _section(
         rows = tuple((names[k], fits.reason[k]) for k in shown)
         table = Table(header=("image", "reason"), rows=rows, caption=f"{len(chosen)} images{more}")
         return Section(title, _LEADS[status], (table,))
+    has_maps = bool(np.isfinite(fits.perturber[:, 0]).any())
     gallery = Gallery(
         rows=tuple(_row(k, names[k], image_of(k), store, fits) for k in shown),
         caption=f"{len(chosen)} images{more}; residuals from -{RESIDUAL_LIMIT:g} (blue) to "
-        f"+{RESIDUAL_LIMIT:g} sigma (red)",
-        columns=("image", "model", "residual"),
+        f"+{RESIDUAL_LIMIT:g} sigma (red)"
+        + (
+            f", responses to a small mass at each place from -{RESPONSE_LIMIT:g} to "
+            f"+{RESPONSE_LIMIT:g} sigma"
+            if has_maps
+            else ""
+        ),
+        columns=("image", "model", "residual", *(("response",) if has_maps else ())),
     )
     return Section(title, _LEADS[status], (gallery,))
 
@@ -118,5 +125,19 @@ def _row(k: int, name: str, bands: NDArray[Any], store: FitStore, fits: Fits) ->
             Picture(grey_picture(image, black, white), f"image of {name}"),
             Picture(grey_picture(model, black, white), f"model of {name}", values),
             Picture(difference_picture(residual, RESIDUAL_LIMIT), f"residual of {name}", note),
+            *_response_picture(k, name, store.pixels(shard, "response")[row], fits),
         ),
     )
+
+
+def _response_picture(
+    k: int, name: str, maps: NDArray[np.float16], fits: Fits
+) -> tuple[Picture, ...]:
+    """The map with the most significant mass; none if there are no maps."""
+    if not len(maps):
+        return ()
+    best = maps[maps.max(axis=(1, 2)).argmax()].astype(np.float64)
+    sigma, x, y = fits.perturber[k]
+    note = f"a small mass at ({x:.2f}, {y:.2f}) arcsec: {sigma:.1f} sigma"
+    picture = difference_picture(best, RESPONSE_LIMIT)
+    return (Picture(picture, f"response of {name}", note if np.isfinite(sigma) else ""),)
