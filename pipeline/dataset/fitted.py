@@ -177,6 +177,11 @@ def stored_smooth_fit(dataset: Any, planes: tuple[Plane, ...]) -> SmoothFit:  # 
         raise DatasetError(
             f"{folder}: {n_missing} of {store.n_shards} shards are not fitted; {command}"
         )
+    if "response" in planes and not config.response:
+        raise DatasetError(
+            f"{folder}: fits without response maps (their configuration says response: []); "
+            f"delete it, then {command}"
+        )
     instruments = dataset.require_simulation("a fit").instruments
     return SmoothFit(planes=planes, fit=config, instruments=instruments)
 

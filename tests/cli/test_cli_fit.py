@@ -16,7 +16,7 @@ from pipeline.core.errors import DatasetIntegrityError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import open_dataset
-from pipeline.fit.store import FOLDER, open_fits
+from pipeline.fit.store import FOLDER, FORMAT_VERSION, open_fits
 
 N = 8
 SMALL = [
@@ -71,12 +71,15 @@ def test_table_has_a_row_an_image_and_errors_beside_values(
     smooth = open_dataset(data).labels == 0
     pull = (table["theta_E"] - truth) / table["theta_E_error"]
     assert np.abs(np.asarray(pull)[smooth]).max() < 5.0
+    assert table["perturber_x"].unit == "arcsec"
+    significance = np.asarray(table["perturber_sigma"])
+    assert np.median(significance[~smooth]) > np.median(significance[smooth]) > 1.0
     assert table.meta["dataset_sha256"] == open_dataset(data).sha256
 
 
 def test_page_shows_every_image_and_needs_nothing_else(stored: dict[str, Any]) -> None:
     html = Path(stored["page"]).read_text(encoding="utf-8")
-    assert html.count("data:image/png") >= 3 * N
+    assert html.count("data:image/png") >= 4 * N  # image, model, residual, response
     assert "<script src" not in html and "http" not in html.split("<body")[1]
 
 
@@ -122,7 +125,7 @@ def test_damaged_fits_are_noticed(stored: dict[str, Any], data: Path) -> None:
 
 def test_fits_of_another_version_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fit.json").write_text('{"format": "deeplense-fits", "format_version": 99}')
-    with pytest.raises(DatasetMismatchError, match="format version 1"):
+    with pytest.raises(DatasetMismatchError, match=f"format version {FORMAT_VERSION}"):
         open_fits(tmp_path)
 
 

@@ -29,7 +29,7 @@ SMALL = [
     "splits={train: 0.5, val: 0.25, test: 0.25}",
     "keep=[noiseless]",
 ]
-WANTED = PreprocessConfig(smooth_fit=("residual", "model", "chi2"))
+WANTED = PreprocessConfig(smooth_fit=("residual", "model", "chi2", "response"))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,9 @@ def preprocess(dataset: Dataset) -> Preprocess:
 
 def test_channels_are_the_bands_then_the_planes(preprocess: Preprocess) -> None:
     assert preprocess.smooth_fit is not None
-    assert preprocess.smooth_fit.kinds == ("residual", "model", "chi2")
-    assert preprocess.out_channels == 4 == len(preprocess.offset) == len(preprocess.scale)
+    n_maps = len(preprocess.smooth_fit.fit.response)
+    assert preprocess.smooth_fit.kinds == ("residual", "model", "chi2", *["response"] * n_maps)
+    assert preprocess.out_channels == 4 + n_maps == len(preprocess.offset) == len(preprocess.scale)
 
 
 def test_stored_planes_are_those_of_a_fit_on_the_spot(
@@ -112,6 +113,16 @@ def test_a_fit_needs_images_in_electrons(preprocess: Preprocess, dataset: Datase
 def test_a_dataset_without_fits_is_refused_with_the_command(bare: Path) -> None:
     with pytest.raises(DatasetError, match=r"run: deeplense fit .*bare\.zarr --store"):
         fit_preprocess(open_dataset(bare), WANTED)
+
+
+def test_fits_without_the_maps_that_are_wanted_are_refused(bare: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mapless.zarr"
+    shutil.copytree(bare, path)
+    run_fit([path], None, config="sie", store=True, overrides=["response=[]"])
+    with pytest.raises(DatasetError, match="without response maps"):
+        fit_preprocess(open_dataset(path), WANTED)
+    residual = PreprocessConfig(smooth_fit=("residual",))
+    assert fit_preprocess(open_dataset(path), residual).out_channels == 2
 
 
 def test_unfinished_fits_are_refused(dataset: Dataset, tmp_path: Path) -> None:
