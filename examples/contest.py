@@ -115,7 +115,7 @@ def summarise(found: dict[str, Evaluation], seconds: dict[str, float]) -> dict[s
 def draw(out: Path, best: Evaluation, path: Path) -> None:
     """AUC on the validation images against processor time of the training."""
     figure, axes = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for name, label in (("residual", "with the residual"), ("plain", "image alone")):
+    for name, label in (("residual", "with what the fit leaves"), ("plain", "image alone")):
         rows = read_rows(out / name)
         minutes = [float(row["core_seconds"] or 0.0) / 60.0 for row in rows]
         axes.plot(minutes, [row["val_macro_auc"] for row in rows], label=label)

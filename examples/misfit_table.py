@@ -109,7 +109,7 @@ def row(run_path: str, case: Case, out: Path, n_images: int) -> dict[str, Any]:
         "case": case.name,
         "images": len(images),
         "auc": auc,
-        "interval": interval,
+        "interval": [interval.low, interval.high],
         "false_positives": float((probability[is_smooth].argmax(1) != smooth).mean()),
         "novel": float((novelty >= OOD_NOVELTY).mean()),
         "novel_smooth": float((novelty[is_smooth] >= OOD_NOVELTY).mean()),
@@ -122,9 +122,14 @@ def row(run_path: str, case: Case, out: Path, n_images: int) -> dict[str, Any]:
 
 def predicted(run: AnyRun, images: NDArray[np.float32]) -> tuple[Floats, Floats]:
     """Probabilities and novelty of images with the planes of their fits behind the bands."""
-    found = [run.predict(images[k : k + 64]) for k in range(0, len(images), 64)]
-    probability = [p.class_probability for p in found if p.class_probability is not None]
-    return np.concatenate(probability), np.concatenate([p.novelty for p in found])
+    probability, novelty = [], []
+    for k in range(0, len(images), 64):
+        values, distance = run.judged(run.prepare(images[k : k + 64]))
+        answer = run.task.answer(values, run.spec.calibration)
+        assert answer.class_probability is not None
+        probability.append(answer.class_probability)
+        novelty.append(run.rank(distance))
+    return np.concatenate(probability), np.concatenate(novelty)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
+from pipeline.fit._finish import covariances, in_half, peaks
 from pipeline.fit._model import SmoothModel
 from pipeline.fit._prepare import Prepared, prepare, round_light
-from pipeline.fit._response import ResponseMaps, in_half, peaks
+from pipeline.fit._response import ResponseMaps
 from pipeline.fit._solve import Linear, Observed, Solver, State, mapped
 from pipeline.fit._starts import Starter, start_offsets
 from pipeline.fit.config import FitConfig
@@ -279,7 +280,7 @@ class BatchFitter:
         coordinates, state, end = self._coordinates, best.state, best.finished
         shape = (n, self._fine_model.n_bands, self._grid.n_pix, self._grid.n_pix)
         z = np.asarray(state.z[:n], np.float64)
-        covariance, log_det = _covariances(np.asarray(end.hessian[:n], np.float64))
+        covariance, log_det = covariances(np.asarray(end.hessian[:n], np.float64))
         chain = coordinates.jacobian(z)
         n_free = int((coordinates.width > 0).sum()) + self._fine_model.n_free_amplitudes
         n_used = prepared.n_used
@@ -397,13 +398,3 @@ class BatchFitter:
         fill, real = self._filled(rows), np.arange(self._size) < n
         part = Observed(*(a[fill] for a in seen))
         return part._replace(usable=part.usable * real[:, None, None].astype(self._dtype))
-
-
-def _covariances(hessians: Floats) -> tuple[Floats, Floats]:
-    """Inverses (n, P, P) of positive matrices, and ln det of these; NaN where one is none."""
-    inverse, log_det = np.full_like(hessians, np.nan), np.full(len(hessians), np.nan)
-    for k, matrix in enumerate(hessians):
-        sign, value = np.linalg.slogdet(matrix) if np.isfinite(matrix).all() else (0.0, 0.0)
-        if sign > 0:
-            inverse[k], log_det[k] = np.linalg.inv(matrix), value
-    return inverse, log_det

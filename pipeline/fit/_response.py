@@ -112,28 +112,6 @@ class ResponseMaps:
         return blocks.sum((-3, -1))
 
 
-def in_half(maps: NDArray[np.floating], ok: NDArray[np.bool_]) -> NDArray[np.float16]:
-    """Maps (n, S, H, W) in half precision; 0 where there is no fit."""
-    limit = float(np.finfo(np.float16).max)
-    found = np.clip(np.nan_to_num(maps), -limit, limit)
-    return np.where(ok[:, None, None, None], found, 0.0).astype(np.float16)
-
-
-def peaks(maps: NDArray[np.float16], grid: Grid) -> NDArray[np.float64]:
-    """Highest value of the maps of each image, its x and y, arcsec: (n, 3); NaN without maps."""
-    n, _, side, _ = maps.shape
-    found = np.full((n, 3), np.nan)
-    if maps.size:
-        flat = maps.reshape(n, -1)
-        place = flat.argmax(1)
-        found[:, 0] = flat[np.arange(n), place]
-        y, x = np.divmod(place % side**2, side)
-        for column, pixel in ((1, x), (2, y)):
-            found[:, column] = (pixel - (side - 1) / 2.0) * grid.pixel_scale
-        found[found[:, 0] <= 0] = np.nan
-    return found
-
-
 def _exponentials(grid: Grid, least: float) -> tuple[Floats, Floats]:
     """Rates t and weights w of 1/R^2 = sum of w exp(-t R^2), from the least R to all of the image.
 

@@ -167,8 +167,6 @@ def _nfw_surface(x: Array) -> Array:
 def tnfw_mass(x: Array, tau: Array) -> Array:
     """Projected mass of the truncated NFW halo inside x, equation (4.3).
 
-    See ``_tnfw_mass_of`` for the form that is computed.
-
     Parameters
     ----------
     x : Array
@@ -189,9 +187,8 @@ def _tnfw_mass_of(x2: Array, inverse: Array, tau: Array) -> Array:
 
     With s = sqrt(tau^2 + x^2), h = (s - tau)/(s + tau) and g = 1 - h = 2 tau/(s + tau), the two
     further logarithms of (4.3) are L = log(h)/2 and log1p(x^2/(2 tau (s + tau))) = -log(g). That
-    of the larger of g and h is a polynomial of the smaller one, without cancellation; the other
-    follows, as they differ by ln(x/(2 tau)). The one that is a polynomial has the factor
-    (tau^2-1) (1 + x^2/(tau (s + tau))) = (tau^2-1) s/tau, halved where it is L.
+    of the larger of g and h is a polynomial of the smaller one; the other follows, as they differ
+    by ln(x/(2 tau)). The polynomial has the factor (tau^2-1) s/tau, halved where it is L.
     """
     xp = namespace(x2)
     t2 = tau * tau
