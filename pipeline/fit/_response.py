@@ -13,6 +13,7 @@ corrections of Koopmans 2005 and Vegetti & Koopmans 2009). T and t . t are corre
 with fixed kernels; these are written as sums of Gaussians, which act on rows and columns in turn.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -89,9 +90,9 @@ class ResponseMaps:
         factor = jnp.linalg.cholesky(inner)
         flat = unit.reshape(len(unit), -1)
         basis = jax.lax.linalg.triangular_solve(factor, flat, left_side=True, lower=True)
-        shared = jnp.einsum(
-            "kcm,cdm->kdm", basis.reshape(derivatives.shape), slopes.reshape(*slopes.shape[:2], -1)
-        )
+        flat_slopes = slopes.reshape(*slopes.shape[:2], -1)
+        basis = basis.reshape(derivatives.shape)
+        shared = jnp.einsum("kcm,cdm->kdm", basis, flat_slopes, precision="highest")
         shared = _pulled(self._binned(shared), self._coarse, self._weights)
         x, y = slopes[:, 0], slopes[:, 1]
         squares = jnp.stack([jnp.sum(a, 0) for a in (x * x, 2.0 * x * y, y * y)])
@@ -150,16 +151,18 @@ def _summed(
 ) -> jax.Array:
     """Sums over parts and T of weights (S, T), rows (T, n, n), field, columns (T, n, n) transposed.
 
-    Fields (F, n, n) are mapped at once, so that everything is a product of two large matrices.
+    Fields (F, n, n) are mapped at once, so that everything is a product of two large matrices, in
+    full precision on a GPU too.
     """
+    product = functools.partial(jnp.matmul, precision="highest")
     n_terms, n, _ = parts[0][0].shape
     halves = []
     for _, field, columns in parts:
-        across = field.reshape(-1, n) @ columns.reshape(-1, n).T  # (F n, T n)
+        across = product(field.reshape(-1, n), columns.reshape(-1, n).T)  # (F n, T n)
         halves.append(jnp.moveaxis(across.reshape(len(field), n, n_terms, n), 2, 0))
     half = jnp.concatenate(halves, axis=2)  # (T, F, parts n, n)
     half = jnp.moveaxis(half, 1, 2).reshape(n_terms, len(parts) * n, -1)
     rows = jnp.concatenate([rows for rows, _, _ in parts], axis=2)  # (T, n, parts n)
-    terms = jnp.stack([rows[k] @ half[k] for k in range(n_terms)])
-    total = weights.astype(terms.dtype) @ terms.reshape(n_terms, -1)
+    terms = jnp.stack([product(rows[k], half[k]) for k in range(n_terms)])
+    total = product(weights.astype(terms.dtype), terms.reshape(n_terms, -1))
     return jnp.moveaxis(total.reshape(len(weights), n, -1, n), 2, 0)

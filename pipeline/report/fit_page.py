@@ -93,19 +93,15 @@ def _section(
         rows = tuple((names[k], fits.reason[k]) for k in shown)
         table = Table(header=("image", "reason"), rows=rows, caption=f"{len(chosen)} images{more}")
         return Section(title, _LEADS[status], (table,))
-    has_maps = bool(np.isfinite(fits.perturber[:, 0]).any())
-    gallery = Gallery(
-        rows=tuple(_row(k, names[k], image_of(k), store, fits) for k in shown),
-        caption=f"{len(chosen)} images{more}; residuals from -{RESIDUAL_LIMIT:g} (blue) to "
+    pictured = tuple(_row(k, names[k], image_of(k), store, fits) for k in shown)
+    columns = ("image", "model", "residual", "response")[: len(pictured[0].pictures)]
+    caption = (
+        f"{len(chosen)} images{more}; residuals from -{RESIDUAL_LIMIT:g} (blue) to "
         f"+{RESIDUAL_LIMIT:g} sigma (red)"
-        + (
-            f", responses to a small mass at each place from -{RESPONSE_LIMIT:g} to "
-            f"+{RESPONSE_LIMIT:g} sigma"
-            if has_maps
-            else ""
-        ),
-        columns=("image", "model", "residual", *(("response",) if has_maps else ())),
     )
+    if "response" in columns:
+        caption += f", responses to a small mass at each place to +-{RESPONSE_LIMIT:g} sigma"
+    gallery = Gallery(rows=pictured, caption=caption, columns=columns)
     return Section(title, _LEADS[status], (gallery,))
 
 
