@@ -19,7 +19,7 @@ from pipeline.benchmark.rows import Row, Rows
 
 SIZE, SCALE = 64, 0.05
 #: Files, many enough that the start of the readers counts little, and turns that measure each.
-N_FILES, N_TURNS = 6000, 3
+N_FILES, N_TURNS = 12000, 3
 N_QUICK = 64
 
 

@@ -48,6 +48,10 @@ class AnyRun(Protocol):
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the probabilities."""
 
+    @property
+    def leaves_cores(self) -> bool:
+        """Whether passes beside each other, one a core, are faster than one after the other."""
+
     def prepare(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """What :meth:`judged` takes, of images (B, C, H, W) as :meth:`predict` takes them."""
 

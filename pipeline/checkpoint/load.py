@@ -60,6 +60,11 @@ class Run:
         """Names of the classes, in the order of the probabilities."""
         return self.spec.class_names
 
+    @property
+    def leaves_cores(self) -> bool:
+        """Passes on the CPU do, unless fits, which use all cores, come first."""
+        return self.device.type == "cpu" and self.preprocess.smooth_fit is None
+
     def predict(self, images: NDArray[np.float32]) -> Prediction:
         """Score images.
 

@@ -52,6 +52,11 @@ class OnnxRun:
         return self.spec.class_names
 
     @property
+    def leaves_cores(self) -> bool:
+        """ONNX Runtime shares its threads among all passes."""
+        return False
+
+    @property
     def tells(self) -> frozenset[str]:
         """Fields of a :class:`Prediction` that the task fills."""
         return frozenset(self.outputs_of_graph).intersection(f.name for f in fields(Answer))

@@ -9,6 +9,7 @@ from pipeline.core.logs import get_logger, progress
 from pipeline.inference.catalogue import Catalogue, Values, rejected_row, scored_rows
 from pipeline.inference.images import ReadOptions, Rejection
 from pipeline.inference.journal import Journal
+from pipeline.inference.passes import passes_at_once, side_by_side
 from pipeline.inference.read_item import Outcome
 from pipeline.inference.readers import ReaderPool
 from pipeline.inference.search import Search
@@ -51,8 +52,9 @@ class ScoringJob:
         items = [self.files[row] for row in left]
         with progress("scoring", len(left), "files") as advance:
             done = 0
-            for group in self._groups(self.pool.read(items)):
-                rows = self._score(group)
+            groups = self._groups(self.pool.read(items))
+            n_at_once = passes_at_once(self.ensemble, len(self.files))
+            for group, rows in side_by_side(self._score, groups, n_at_once):
                 positions = range(done, done + len(group))
                 if journal is not None:
                     journal.add([items[p] for p in positions], rows)
