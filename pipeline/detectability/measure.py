@@ -49,7 +49,7 @@ class Measure:
     only : tuple of str, optional
         Nuisances that are not known (see ``nuisance_names``); all of them by default.
     coarse : bool
-        Render in float32 and sum the shallow ones of many halos on a coarse grid (see
+        Render in float32, halos as sums of Gaussians and shallow ones on a coarse grid (see
         ``JaxEngine``): five to ten times as fast for hundreds of them, and within 1 % of d'.
     widths : PriorWidths, optional
         Those of the survey's scenes where they are known already.
@@ -205,7 +205,7 @@ def render_exact(
     """
     from pipeline.engines._jax import JaxEngine  # heavy
 
-    renderer = JaxEngine("float32" if coarse else "float64", coarse=coarse)
+    renderer = JaxEngine("float32" if coarse else "float64", approximate=coarse)
     return renderer.render(scenes, grid, instruments)
 
 

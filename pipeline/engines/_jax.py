@@ -1,8 +1,8 @@
 """Heavy half of the JAX engine: one compiled function per shape of scene, batches of fixed size.
 
 Scenes of one signature share a function, vectorised over a batch. Populations are summed by a loop,
-which on a CPU keeps the rays in cache. The formulas are those of ``physics``, written once for
-numpy and JAX.
+which on a CPU keeps the rays in cache, or as products of matrices (``_jax_halos``). The formulas
+are those of ``physics``, written once for numpy and JAX.
 """
 
 import functools
@@ -18,8 +18,11 @@ import numpy as np
 from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
 from pipeline.engines._jax_blur import rays_to_pixels, sandwich
+from pipeline.engines._jax_halos import HaloField, Pair, Sum, in_chunks
 from pipeline.engines._jax_pack import (
     COARSE_SPACING,
+    NEAR_HALF_WIDTHS,
+    ROUND,
     SERSIC,
     Columns,
     Floats,
@@ -33,7 +36,7 @@ from pipeline.physics.geometry import Grid
 from pipeline.physics.instrument import Instrument
 from pipeline.physics.light import sersic_brightness
 from pipeline.physics.profiles.array_api import settle
-from pipeline.physics.profiles.table import PROFILES
+from pipeline.physics.profiles.table import PROFILES, Deflection
 from pipeline.physics.psf import GaussianPsf, NoPsf, Psf
 from pipeline.physics.scene import Scene
 from pipeline.physics.stamps import PARAMETERS, stamp_brightness
@@ -46,6 +49,8 @@ __all__ = ["Columns", "JaxEngine", "Signature", "batch_renderer", "pack", "signa
 
 #: From the columns of a batch to its images.
 type Renderer = Callable[[Columns], jax.Array]
+#: From a deflection and the columns of a scene to the deflection with its populations.
+type Perturbed = Callable[[Pair, Columns], Pair]
 
 
 class JaxEngine:
@@ -56,19 +61,20 @@ class JaxEngine:
     precision : str
         ``float32`` or ``float64``, of the rays; parameters are always drawn in float64.
     batch_size : int
-    coarse : bool, optional
-        Sum shallow halos on a coarse grid where rays are dense; by default in float32 only.
+    approximate : bool, optional
+        Sum halos as Gaussians, and shallow ones on a coarse grid where rays are dense; by default
+        in float32 only.
     """
 
     name = "jax"
     batch = 500
 
     def __init__(
-        self, precision: str = "float32", batch_size: int = 16, *, coarse: bool | None = None
+        self, precision: str = "float32", batch_size: int = 16, *, approximate: bool | None = None
     ) -> None:
         _jax_setup.configure()
         self._dtype = np.dtype(precision)
-        self._coarse = self._dtype == np.float32 if coarse is None else coarse
+        self._approximate = self._dtype == np.float32 if approximate is None else approximate
         self._batch_size = batch_size
         self._compiled: set[Renderer] = set()
 
@@ -128,11 +134,11 @@ class JaxEngine:
         """Positions of scenes of one signature and their images, the last batch padded."""
         check_instruments(grid, instruments)
         psfs = tuple(i.psf for i in instruments)
-        dense = grid if self._coarse else None
+        allowed = grid if self._approximate else None
         groups: dict[Signature, list[int]] = {}
         for position, scene in enumerate(scenes):
             check_fields(scene, grid.half_width)
-            groups.setdefault(signature(scene, dense), []).append(position)
+            groups.setdefault(signature(scene, allowed), []).append(position)
         with jax.enable_x64(self._dtype == np.float64):
             renderers = {s: batch_renderer(s, grid, psfs, self._dtype.name) for s in groups}
         parts = {s: self._parts(s, positions, scenes) for s, positions in groups.items()}
@@ -191,11 +197,12 @@ def batch_renderer(shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: s
     """
     x, y = (jnp.asarray(axis.astype(dtype)) for axis in grid.rays())
     blurs = [rays_to_pixels(psf, grid, dtype) for psf in psfs]
+    perturbed = _perturbed(shape, "perturbers", grid, grid.axis(), dtype)
     coarse = _coarse_deflection(shape, grid, dtype) if shape.coarse else None
 
     def render(columns: Columns) -> jax.Array:
         # Without the barriers XLA fuses the deflection into each of its users and computes it anew.
-        alpha_x, alpha_y = settle(*_deflection(shape, columns, x, y))
+        alpha_x, alpha_y = settle(*_deflection(shape, columns, x, y, perturbed))
         if coarse is not None:
             alpha_x, alpha_y = settle(*_add((alpha_x, alpha_y), coarse(columns)))
         light = _brightness(columns["source"], shape.n_source, x - alpha_x, y - alpha_y)
@@ -217,77 +224,84 @@ def batch_renderer(shape: Signature, grid: Grid, psfs: tuple[Psf, ...], dtype: s
 
 
 def _deflection(
-    shape: Signature, columns: Columns, x: jax.Array, y: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    shape: Signature, columns: Columns, x: jax.Array, y: jax.Array, perturbed: Perturbed
+) -> Pair:
     """Total deflection of one scene on the rays, arcsec."""
     total = jnp.zeros_like(x), jnp.zeros_like(y)
     n_terms = _EPL_TERMS[x.dtype.name][shape.flattening]
     for name, params in zip(shape.macro, columns["macro"], strict=True):
         extra = {"n_terms": n_terms} if name == "epl" else {}
         total = _add(total, PROFILES[name].deflection(x, y, **params, **extra))
-    total = _perturbed(total, shape, columns, "perturbers", x, y)
+    total = perturbed(total, columns)
     for params in columns["fields"]:
         total = _add(total, spline(params["coefficients"], params["cell"], x, y))
     return total
 
 
 def _perturbed(
-    total: tuple[jax.Array, jax.Array],
     shape: Signature,
-    columns: Columns,
     part: Literal["perturbers", "coarse"],
-    x: jax.Array,
-    y: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Deflection ``total`` and that of populations, one perturber after another."""
-    for (name, n), params, count in zip(
-        getattr(shape, part), columns[part], columns["counts"][part], strict=True
-    ):
+    grid: Grid,
+    axis: Floats,
+    dtype: str,
+) -> Perturbed:
+    """Return the map of a deflection on rays, given along an axis, to that with populations."""
+    x, y = (jnp.asarray(v.astype(dtype)) for v in np.meshgrid(axis, axis))
+    sums: list[Sum] = []
+    for name, n in getattr(shape, part):
         profile = PROFILES[name].deflection
-        if n == 1:
-            total = _add(total, profile(x, y, **{k: v[0] for k, v in params.items()}))
-            continue
-        # Rays in one row: a loop over two short axes takes 3 % longer.
-        deflection = functools.partial(profile, x.ravel(), y.ravel())
+        if shape.reach is not None and name in ROUND:
+            reach = NEAR_HALF_WIDTHS * grid.half_width * 2**shape.reach
+            sums.append(in_chunks(HaloField(profile, axis, reach), n))
+        else:
+            sums.append(_one_by_one(profile, n, x, y))
 
-        def step(
-            k: jax.Array,
-            carry: tuple[jax.Array, jax.Array],
-            params: Columns = params,
-            deflection: Callable[..., Any] = deflection,
-        ) -> tuple[jax.Array, jax.Array]:
+    def perturbed(total: Pair, columns: Columns) -> Pair:
+        for add, params, count in zip(sums, columns[part], columns["counts"][part], strict=True):
+            total = add(total, params, count)
+        return total
+
+    return perturbed
+
+
+def _one_by_one(profile: Deflection, n: int, x: jax.Array, y: jax.Array) -> Sum:
+    """Return the map that adds one perturber after another."""
+    if n == 1:
+        return lambda total, params, _: _add(
+            total, profile(x, y, **{name: v[0] for name, v in params.items()})
+        )
+    # Rays in one row: a loop over two short axes takes 3 % longer.
+    deflection = functools.partial(profile, x.ravel(), y.ravel())
+
+    def add(total: Pair, params: Mapping[str, jax.Array], count: jax.Array) -> Pair:
+        def step(k: jax.Array, carry: Pair) -> Pair:
             return _add(carry, deflection(**{name: v[k] for name, v in params.items()}))
 
         row = total[0].ravel(), total[1].ravel()
         row = jax.lax.fori_loop(0, count, step, row)
-        total = row[0].reshape(x.shape), row[1].reshape(x.shape)
-    return total
+        return row[0].reshape(x.shape), row[1].reshape(x.shape)
+
+    return add
 
 
-def _coarse_deflection(
-    shape: Signature, grid: Grid, dtype: str
-) -> Callable[[Columns], tuple[jax.Array, jax.Array]]:
+def _coarse_deflection(shape: Signature, grid: Grid, dtype: str) -> Callable[[Columns], Pair]:
     """Deflection on the rays of the perturbers that are summed on a coarse grid."""
     from scipy.interpolate import CubicSpline  # type: ignore[import-untyped]  # heavy
 
     n = math.ceil(2.0 * grid.half_width / COARSE_SPACING) + 5
-    points = (np.arange(n) - (n - 1) / 2.0) * COARSE_SPACING
+    points: Floats = np.asarray((np.arange(n) - (n - 1) / 2.0) * COARSE_SPACING)
     spline_matrix = CubicSpline(points, np.eye(n))(grid.axis())  # (n_rays, n)
     left = jnp.asarray(spline_matrix.astype(dtype))
-    x, y = (jnp.asarray(axis.astype(dtype)) for axis in np.meshgrid(points, points))
+    perturbed = _perturbed(shape, "coarse", grid, points, dtype)
 
-    def deflection(columns: Columns) -> tuple[jax.Array, jax.Array]:
-        start = jnp.zeros_like(x), jnp.zeros_like(y)
-        total = _perturbed(start, shape, columns, "coarse", x, y)
+    def deflection(columns: Columns) -> Pair:
+        total = perturbed((jnp.zeros((n, n), dtype), jnp.zeros((n, n), dtype)), columns)
         return sandwich(left, total[0]), sandwich(left, total[1])
 
     return deflection
 
 
-def _add(
-    one: tuple[jax.Array, jax.Array],
-    other: tuple[Any, Any],  # Any: the formulas serve numpy too
-) -> tuple[jax.Array, jax.Array]:
+def _add(one: Pair, other: tuple[Any, Any]) -> Pair:  # Any: the formulas serve numpy too
     return one[0] + other[0], one[1] + other[1]
 
 

@@ -1,13 +1,14 @@
 """Scenes packed into the columns of a batch, and the shape that decides which function runs.
 
 Populations are padded to a few sizes with perturbers of no mass, so that few functions serve every
-scene. Where rays are dense, halos that are shallow enough are summed on a coarser grid and splined
-(PHYSICS 13). Parameters are packed in float64 and cast once.
+scene. Where precision allows, halos are summed as Gaussians (``_jax_halos``), and where rays are
+dense, those that are shallow enough on a coarser grid and splined (PHYSICS 13). Parameters are
+packed in float64 and cast once.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,13 @@ _STRENGTHS = ("theta_E", "kappa", "a_m", "gamma1", "gamma2")
 COARSE_SPACING = 0.05
 #: Largest error of a halo's deflection on the coarse grid, arcsec, at its very centre.
 _COARSE_ERROR = 5e-4
+#: Profiles of round halos that take so many operations that matrices of Gaussians are faster.
+ROUND = ("tnfw", "nfw")
+#: Half-widths of the image that the centres of halos lie within, unless ``Signature.reach`` says
+#: more.
+NEAR_HALF_WIDTHS = 2.0
+#: Halos in one product of matrices; fewer are padded to a multiple of the step.
+CHUNK, _STEP = 32, 4
 #: Perturbers of which a scene has one as a rule.
 _ALONE = ("rod", "uniform_disc")
 #: Fewer perturbers are not worth a coarse grid.
@@ -41,8 +49,7 @@ FLATTENINGS = (0.5, 0.2)
 SERSIC = ("r_eff", "n", "e1", "e2", "center_x", "center_y")
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """Everything about a scene that decides the shape of its compiled function."""
 
     macro: tuple[str, ...]
@@ -53,6 +60,7 @@ class Signature:
     stamps: tuple[int, ...] = ()  # pixels along the side of each image that is a source
     coarse: tuple[tuple[str, int], ...] = ()  # perturbers summed on the coarse grid
     flattening: int = 0  # how far the series of a flat power law must go
+    reach: int | None = None  # doublings of NEAR_HALF_WIDTHS that hold all halos; None: exact sums
 
 
 def signature(scene: Scene, grid: Grid | None = None) -> Signature:
@@ -62,7 +70,7 @@ def signature(scene: Scene, grid: Grid | None = None) -> Signature:
     ----------
     scene : Scene
     grid : Grid, optional
-        Allows the coarse grid where the rays of ``grid`` are dense enough.
+        Allows sums of Gaussians on this grid, and the coarse grid where its rays are dense enough.
 
     Raises
     ------
@@ -74,22 +82,36 @@ def signature(scene: Scene, grid: Grid | None = None) -> Signature:
     coarse: dict[str, int] = {}
     is_coarse = uses_coarse(scene, grid)
     for perturbers in scene.perturbers:
-        n_coarse = int(np.count_nonzero(shallow(perturbers))) if is_coarse else 0
-        name = perturbers.profile
-        coarse[name] = coarse.get(name, 0) + n_coarse
-        exact[name] = exact.get(name, 0) + len(perturbers) - n_coarse
+        name, n = perturbers.profile, len(perturbers)
+        if is_coarse:
+            n_coarse = int(np.count_nonzero(shallow(perturbers)))
+            coarse[name] = coarse.get(name, 0) + n_coarse
+            n -= n_coarse
+        exact[name] = exact.get(name, 0) + n
     stamps = _stamped(scene)
+    reach = None if grid is None else _reach(scene, grid)
     return Signature(
-        macro=tuple(m.profile for m in scene.macro),
-        perturbers=tuple((p, bucket(p, n)) for p, n in sorted(exact.items()) if n),
-        n_source=padded_size(len(scene.source) - len(stamps)),
-        n_lens_light=padded_size(len(scene.lens_light)),
-        fields=tuple(field.deflection.shape[-1] for field in scene.fields),
-        stamps=tuple(len(stamp) for _, stamp in stamps),
-        coarse=tuple((p, bucket(p, n)) for p, n in sorted(coarse.items()) if n),
-        flattening=max(
-            (_flattening(m.params["q"]) for m in scene.macro if m.profile == "epl"), default=0
-        ),
+        tuple([m.profile for m in scene.macro]),
+        _sizes(exact, reach),
+        padded_size(len(scene.source) - len(stamps)),
+        padded_size(len(scene.lens_light)),
+        tuple([field.deflection.shape[-1] for field in scene.fields]),
+        tuple([len(stamp) for _, stamp in stamps]),
+        _sizes(coarse, reach),
+        max((_flattening(m.params["q"]) for m in scene.macro if m.profile == "epl"), default=0),
+        reach,
+    )
+
+
+def _sizes(numbers: Mapping[str, int], reach: int | None) -> tuple[tuple[str, int], ...]:
+    """Padded numbers of each profile, in the order of their names."""
+    may_sum = reach is not None
+    return tuple(
+        [
+            (name, bucket(name, n, gaussians=may_sum and name in ROUND))
+            for name, n in sorted(numbers.items())
+            if n
+        ]
     )
 
 
@@ -106,7 +128,7 @@ def shallow(perturbers: Perturbers) -> NDArray[np.bool_]:
     The error peaks at the centre of a halo. For NFW cusps it is at most 0.85 kappa_s times the
     spacing, kappa_s = theta_E^2/(4 r_s^2); other profiles are never approximated.
     """
-    if perturbers.profile not in ("tnfw", "nfw"):
+    if perturbers.profile not in ROUND:
         return np.zeros(len(perturbers), bool)
     p = perturbers.params
     kappa_s = np.square(p["theta_E"] / p["scale_radius"]) / 4.0
@@ -114,27 +136,42 @@ def shallow(perturbers: Perturbers) -> NDArray[np.bool_]:
 
 
 def _check_profiles(scene: Scene) -> None:
-    for name in [m.profile for m in scene.macro] + [p.profile for p in scene.perturbers]:
+    for name in (*(m.profile for m in scene.macro), *(p.profile for p in scene.perturbers)):
         if name not in PROFILES:
             raise EngineError(f"scene {scene.index}: no profile {name!r} in this engine")
     for light in (*scene.source, *scene.lens_light):
         if light.profile != "sersic" and light.stamp is None:
             raise EngineError(f"scene {scene.index}: no light profile {light.profile!r}")
-    if any(light.stamp is not None for light in scene.lens_light):
-        raise EngineError(f"scene {scene.index}: the light of the lens is no image")
+    for light in scene.lens_light:
+        if light.stamp is not None:
+            raise EngineError(f"scene {scene.index}: the light of the lens is no image")
 
 
 def _flattening(q: float) -> int:
     return sum(q < limit for limit in FLATTENINGS)
 
 
-def bucket(profile: str, n: int) -> int:
+def _reach(scene: Scene, grid: Grid) -> int:
+    """How often ``NEAR_HALF_WIDTHS`` must be doubled to hold the centres of all round halos."""
+    farthest = 0.0
+    for p in scene.perturbers:
+        if p.profile in ROUND and len(p):
+            places = p.params["center_x"], p.params["center_y"]
+            farthest = max(farthest, *(float(np.abs(place).max()) for place in places))
+    far = farthest / (NEAR_HALF_WIDTHS * grid.half_width)
+    return math.ceil(math.log2(far)) if far > 1.0 else 0
+
+
+def bucket(profile: str, n: int, *, gaussians: bool = False) -> int:
     """Smallest size >= n of 8, 32, 128, ...: few functions, and padding costs no time.
 
-    Profiles that a scene has once stay alone, without a loop.
+    Profiles that a scene has once stay alone, without a loop. Of halos summed as ``gaussians``
+    padding does cost time: of few of them, sizes are multiples of 4.
     """
     if n == 1 and profile in _ALONE:
         return 1
+    if gaussians and n <= CHUNK:
+        return -(-n // _STEP) * _STEP
     return 8 << 2 * max(0, ((n - 1).bit_length() - 2) // 2)
 
 
@@ -216,6 +253,9 @@ def _population(
     batch: Sequence[Sequence[Mapping[str, Any]]], profile: str, n: int, dtype: np.dtype[Any]
 ) -> Columns:
     """Columns (B, n) of one profile, padded to ``n`` with perturbers of no mass."""
+    if n == 1:
+        alone = [next(p for p in populations if len(p["center_x"])) for populations in batch]
+        return _stack(alone, dtype)
     columns = {}
     for name in PROFILES[profile].parameter_names:
         neutral = 0.0 if name in _STRENGTHS or name.startswith("center") else 1.0

@@ -7,7 +7,7 @@ array API for numpy and jax.numpy.
 import math
 
 from pipeline.physics.geometry import axis_ratio_angle, rotate_in
-from pipeline.physics.profiles.array_api import Array, namespace
+from pipeline.physics.profiles.array_api import Array, namespace, settle
 
 
 def sersic_b(n: Array) -> Array:
@@ -52,9 +52,11 @@ def sersic_brightness(
     q, phi = axis_ratio_angle(e1, e2)
     u, v = rotate_in(x, y, phi, center_x, center_y)
     ratio2 = (q * u * u + v * v / q) / (r_eff * r_eff)
-    # A logarithm and an exponential are three times faster than a power.
-    growth = xp.exp(0.5 / n * xp.log(ratio2 + 1e-30))
-    return xp.exp(-sersic_b(n) * (growth - 1.0))
+    # A logarithm and an exponential are three times faster than a power, and in XLA three loops of
+    # one function each twice as fast as a loop of all three.
+    (log_growth,) = settle(0.5 / n * xp.log(ratio2 + 1e-30))
+    (exponent,) = settle(-sersic_b(n) * (xp.exp(log_growth) - 1.0))
+    return xp.exp(exponent)
 
 
 def sersic_flux(r_eff: float, n: float) -> float:

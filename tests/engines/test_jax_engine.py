@@ -90,11 +90,11 @@ def test_steep_halos_stay_exact(smooth):
 
 
 def test_populations_of_one_bucket_compile_once_and_keep_their_images(smooth, acs):
-    engine, grid = JaxEngine(), Grid(16, 0.05, 1)
+    engine, grid = JaxEngine(), Grid(32, 0.05, 1)
     scenes = [with_halos(smooth, n, n) for n in (5, 6, 7, 8)]
     together = engine.render(scenes, grid, (acs,))
-    assert len({signature(s) for s in scenes}) == 1
-    compiled = batch_renderer(signature(scenes[0]), grid, (acs.psf,), "float32")
+    assert len({signature(s, grid) for s in scenes}) == 1
+    compiled = batch_renderer(signature(scenes[0], grid), grid, (acs.psf,), "float32")
     assert compiled._cache_size() == 1
     for scene, image in zip(scenes, together, strict=True):
         np.testing.assert_array_equal(engine.render([scene], grid, (acs,))[0], image)
@@ -104,7 +104,7 @@ def test_populations_of_one_bucket_compile_once_and_keep_their_images(smooth, ac
 def test_signatures_compiled_together_give_the_same_images(smooth, acs):
     grid = Grid(16, 0.05, 1)
     scenes = [smooth, with_halos(smooth, 3), with_halos(smooth, 20)]
-    assert len({signature(scene) for scene in scenes}) == 3
+    assert len({signature(scene, grid) for scene in scenes}) == 3
     for precision in ("float32", "float64"):
         batch_renderer.cache_clear()
         together = JaxEngine(precision).render(scenes, grid, (acs,))
