@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
 from pipeline.inference.score import run_scoring
 from pipeline.report import gallery
 
+from ..app.browser import CHROMIUM, Browser
 from ..checkpoint.untrained_run import lens_images, write_run
 
 HOSTILE = "<script>alert(1)<"
@@ -61,3 +63,29 @@ def test_pictures_stop_where_the_page_would_grow_too_large(scored, tmp_path, mon
     n_pictures = sum(bool(code) for code in data["thumbs"])
     assert 0 < n_pictures < 6
     assert f"{6 - n_pictures} scored images have no picture" in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_flags_that_a_card_has_no_room_for_are_counted(scored, tmp_path):
+    run, sky, scores = scored
+    table = Table.read(scores)
+    every = ["ood", "companion", "pixel_scale_unknown", "unit_unknown", "coarse_pixels", "cropped"]
+    table["flags"] = [",".join(every[: 1 + i]) for i in range(len(table))]
+    table.write(tmp_path / "s.ecsv")
+    gallery.build_gallery(tmp_path / "g.html", tmp_path / "s.ecsv", run, [sky], workers=0)
+    browser = Browser(tmp_path)
+    try:
+        browser.open(f"file://{tmp_path / 'g.html'}")
+        browser.wait("document.querySelectorAll('.card').length === 7")
+        shown = "[...document.querySelectorAll('.card:not(.rejected) .flags')]"
+        told = browser.js(f"{shown}.map(f => f.textContent)")
+        assert browser.js(f"{shown}.every(f => f.scrollHeight <= f.clientHeight)")
+        hovering = browser.js(f"{shown}.map(f => f.title.split('\\n').length)")
+    finally:
+        browser.close()
+    assert sorted(hovering) == [1, 2, 3, 4, 5, 6]
+    for text, n in zip(told, hovering, strict=True):
+        words, _, more = text.partition(", and ")
+        n_more = int(more.removesuffix(" more") or 0)
+        assert words.split(", ") == every[: n - n_more]
+    assert any("more" in text for text in told)
