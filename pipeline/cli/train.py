@@ -55,6 +55,22 @@ def train(
     text = (
         f"{summary.run}: {summary.epochs} epochs in {summary.seconds:.0f} s ({summary.stopped}); "
         f"best validation {summary.metric} {summary.best_metric:.4f}\n"
-        f"next: deeplense evaluate {summary.run} --data {data}"
+        f"next: {evaluation_of(summary.run, data)}"
     )
     return Result(summary, text)
+
+
+def evaluation_of(run: Path, data: Path) -> str:
+    """Command lines that judge a run on images it has not seen.
+
+    A stream of simulated images is no dataset: its held-out images are the test split of any
+    dataset of the same preset.
+    """
+    from pipeline.dataset.open import is_stream
+
+    if not is_stream(data):
+        return f"deeplense evaluate {run} --data {data}"
+    return (
+        f"deeplense simulate {data} --images 20000 --out held-out.zarr\n"
+        f"      deeplense evaluate {run} --data held-out.zarr"
+    )

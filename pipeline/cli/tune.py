@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from pipeline.cli.options import Device, Json, Overrides
 from pipeline.cli.output import EXIT_DONE, EXIT_FAILED, Result
+from pipeline.cli.train import evaluation_of
 
 if TYPE_CHECKING:
     from pipeline.workflow.tune import TuneSummary
@@ -68,7 +69,7 @@ def _text(found: "TuneSummary", data: Path) -> str:
     for name in ("pruned", "failed", "running"):
         if n := getattr(found, name):
             counts += f", {n} {name}"
-    if found.best_config is None:
+    if found.best_config is None or found.best_run is None:
         return f"{found.out}: {counts}; none gave a result (see {found.page})"
     values = "\n".join(f"  {key}: {value}" for key, value in (found.best_parameters or {}).items())
     return (
@@ -76,6 +77,6 @@ def _text(found: "TuneSummary", data: Path) -> str:
         f"best validation {found.metric} {found.best_value:.4f}, trial {found.best_trial}\n"
         f"{values}\n"
         f"page: {found.page}\n"
-        f"next: deeplense evaluate {found.best_run} --data {data}\n"
+        f"next: {evaluation_of(found.best_run, data)}\n"
         f"      deeplense train {found.best_config} --data {data} --out runs/best --seed 1"
     )

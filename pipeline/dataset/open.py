@@ -48,11 +48,9 @@ def open_data(
         If the YAML file is wrong.
     """
     text = str(source)
-    path = Path(text)
-    is_preset = path.suffix in (".yaml", ".yml") or (sim_params() / f"{text}.yaml").is_file()
-    if isinstance(locate(source), Url) or path.is_dir() or path.suffix == ".zarr":
+    if _is_dataset(source):
         return open_dataset(source)
-    if not is_preset:
+    if not _is_preset(source):
         names = ", ".join(sorted(p.stem for p in sim_params().glob("*.yaml")))
         raise DatasetNotFoundError(
             f"{text}: no dataset lies there, and no preset has that name; presets: {names}"
@@ -62,6 +60,21 @@ def open_data(
 
     config = load_dataset_config(source, overrides)
     return OnlineData(config, online or OnlineConfig(), producers)
+
+
+def is_stream(source: str | Path) -> bool:
+    """Whether :func:`open_data` takes it for a preset, whose images are simulated."""
+    return not _is_dataset(source) and _is_preset(source)
+
+
+def _is_dataset(source: str | Path) -> bool:
+    path = Path(str(source))
+    return isinstance(locate(source), Url) or path.is_dir() or path.suffix == ".zarr"
+
+
+def _is_preset(source: str | Path) -> bool:
+    path = Path(str(source))
+    return path.suffix in (".yaml", ".yml") or (sim_params() / f"{path}.yaml").is_file()
 
 
 def restricted(data: Data, class_names: tuple[str, ...]) -> Data:

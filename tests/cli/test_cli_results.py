@@ -75,6 +75,26 @@ def test_train_and_evaluate_answer(
     assert found["auc"].keys() == {"no", "subhalo", "vortex"}
 
 
+def test_what_a_run_on_a_stream_tells_to_do_next_can_be_done(
+    deeplense: Any,
+    preset: Path,
+    training: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = "online={images: 32, val_images: 16, test_images: 16}"
+    call = ("train", training, "--data", preset, "--out", "run", "--set", few, "--device", "cpu")
+    lines = deeplense(*call).stdout.partition("next: ")[2].splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        words = line.replace("20000", "60").split()
+        assert words[0] == "deeplense"
+        done = deeplense(*words[1:])
+        assert done.returncode == 0, done.stderr
+    assert "macro_auc" in done.stdout
+
+
 def test_score_answers_and_strict_exits_3(deeplense: Any, run_folder: Path, tmp_path: Path) -> None:
     from astropy.io import fits
 
