@@ -17,12 +17,10 @@ from pipeline.inference.score import run_scoring
 from pipeline.models.base import MODELS
 from tests.checkpoint.untrained_run import PREPROCESS, lens_images, write_run
 
-#: Refused untrained (their features hardly vary, so that the distance behind novelty magnifies the
-#: last digits of float32), or not seen to pass yet.
-UNPROVEN = {
-    *("levit", "mobile_vit", "nest", "pit", "resnet101", "scalable_vit", "timm", "twins_svt"),
-    *("vit_pytorch", "xcit"),
-}
+#: Refused untrained, as their features hardly vary and the distance behind novelty then magnifies
+#: the last digits of float32 (levit, mobile_vit); or kept by the export's own limit of 1e-4, but up
+#: to 5e-5 from the run, which is more than is asked for here (nest, twins_svt).
+UNPROVEN = {"levit", "mobile_vit", "nest", "twins_svt"}
 NETWORKS = [
     pytest.param(kind, marks=pytest.mark.xfail(strict=False) if kind in UNPROVEN else ())
     for kind in MODELS.kinds()
