@@ -109,9 +109,10 @@ def main() -> None:
         table = scores(asked.run, asked.data, folder / "held_out.ecsv")
         order = [int(str(path).rpartition("[")[2].rstrip("]")) for path in table["path"]]
         novelty(asked.run, data, table, folder)
-    if not (asked.run / EVALUATION_FILE).is_file():
+    has_classes = bool(spec.class_names) and "label" in table.colnames
+    if has_classes and not (asked.run / EVALUATION_FILE).is_file():
         print(f"no {EVALUATION_FILE} in {asked.run}: its confusion is unknown, no mixtures")
-    elif spec.class_names and "label" in table.colnames:
+    elif has_classes:
         names = np.array(data.class_names)[np.asarray(data.labels)[order]]
         trusted = np.asarray(table["novelty"]) <= OOD_NOVELTY
         mixtures(asked.run, np.asarray(table["label"])[trusted], names[trusted], spec.class_names)

@@ -72,7 +72,7 @@ def measure(preset: str, n_images: int) -> Stages:
     def packed() -> None:
         groups: dict[Signature, list[Scene]] = {}
         for scene in scenes:
-            groups.setdefault(signature(scene), []).append(scene)
+            groups.setdefault(signature(scene, config.grid), []).append(scene)
         size = module.Config().batch_size
         for shape, members in groups.items():
             for first in range(0, len(members), size):

@@ -12,45 +12,16 @@ from pipeline.core.errors import EngineError
 from pipeline.engines import _jax_setup
 from pipeline.engines._jax import JaxEngine, batch_renderer
 from pipeline.engines._jax_pack import bucket, padded_size, shallow, signature
-from pipeline.physics.components import MassComponent, Perturbers
+from pipeline.physics.components import MassComponent
 from pipeline.physics.geometry import Grid
-from pipeline.physics.instrument import load_instrument
 from pipeline.physics.profiles.macro import deflection_epl
 from pipeline.physics.scene import draw_scene
 
 from ..physics.scenes import scene_config
+from .populations import halos, with_halos
 
 #: Dense enough for the coarse grid: rays of 0.025 arcsec.
 DENSE = Grid(40, 0.05, 2)
-
-
-@pytest.fixture(scope="module")
-def acs():
-    return load_instrument("hst_acs_f814w")
-
-
-@pytest.fixture(scope="module")
-def smooth():
-    return draw_scene(scene_config(), 1, 0, "smooth")
-
-
-def halos(n, seed=0):
-    """A realistic population: shallow NFW halos and a few steep ones."""
-    rng = np.random.default_rng(seed)
-    scale = rng.uniform(0.03, 0.2, n)
-    kappa = 10 ** rng.uniform(-3.0, -1.8, n)
-    params = {
-        "theta_E": 2.0 * scale * np.sqrt(kappa),
-        "scale_radius": scale,
-        "tau": rng.uniform(0.2, 8.0, n),
-        "center_x": rng.uniform(-1.0, 1.0, n),
-        "center_y": rng.uniform(-1.0, 1.0, n),
-    }
-    return Perturbers("tnfw", np.full(n, 0.5), params, np.ones(n))
-
-
-def with_halos(scene, n, seed=0):
-    return dataclasses.replace(scene, perturbers=(halos(n, seed),))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,9 @@ from pipeline.engines._jax import JaxEngine
 from pipeline.engines._jax_halos import CHUNK, HaloField
 from pipeline.engines._jax_pack import bucket, signature
 from pipeline.physics.geometry import Grid
-from pipeline.physics.instrument import load_instrument
 from pipeline.physics.profiles.table import PROFILES
-from pipeline.physics.scene import draw_scene
 
-from ..physics.scenes import scene_config
-from .test_jax_engine import with_halos
+from .populations import with_halos
 
 GRID = Grid(64, 0.05, 1)
 REACH = 2.0 * GRID.half_width
@@ -116,16 +113,6 @@ def test_halos_of_no_mass_add_nothing():
     alone = {name: values[:1] for name, values in halos.items()}
     padded = summed("tnfw", halos, GRID, "float32")
     np.testing.assert_allclose(padded, summed("tnfw", alone, GRID, "float32"), atol=1e-8)
-
-
-@pytest.fixture(scope="module")
-def acs():
-    return load_instrument("hst_acs_f814w")
-
-
-@pytest.fixture(scope="module")
-def smooth():
-    return draw_scene(scene_config(), 1, 0, "smooth")
 
 
 @pytest.mark.parametrize("n", [3, CHUNK, CHUNK + 1, 90])

@@ -49,7 +49,7 @@ def test_threads_of_torch_are_shared_out_and_given_back():
     assert torch.get_num_threads() == before
 
 
-def test_an_error_in_a_pass_is_the_callers(three_cores):
+def test_an_error_in_a_pass_is_the_callers():
     def fails(group: int) -> int:
         if group == 2:
             raise ValueError("group 2")
