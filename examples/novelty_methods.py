@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from sklearn.neighbors import NearestNeighbors
 
 from pipeline.checkpoint.load import Run, load_run
-from pipeline.checkpoint.novelty import image_statistics
+from pipeline.checkpoint.novelty import fit_novelty, image_statistics
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.statistics.distance import fit_reference
 
@@ -82,7 +82,7 @@ class Described:
     def __init__(self, run: Run, images: Images) -> None:
         parts = []
         for start in range(0, len(images), BATCH):
-            prepared = torch.from_numpy(run.preprocess.apply(images[start : start + BATCH]))
+            prepared = torch.from_numpy(run.prepare(images[start : start + BATCH]))
             with torch.inference_mode():
                 features = run.network.backbone(prepared)
                 logits = run.network.head(features)
@@ -99,9 +99,11 @@ class Described:
         return np.concatenate([self.features, self.statistics], axis=1)
 
 
-def methods(train: Described) -> dict[str, object]:
+def methods(train: Described, val: Described) -> dict[str, object]:
     """Name -> function from :class:`Described` to a score that grows with strangeness."""
+    larger = fit_novelty(train.both, val.both, train.features.shape[1])
     found: dict[str, object] = {
+        "Mahalanobis, the larger": lambda d: larger.distance(d.both),
         "max logit": lambda d: -d.logits.max(axis=1),
         "energy": lambda d: -logsumexp(d.logits, axis=1),
     }
@@ -133,7 +135,7 @@ def measure(run: Run, data: Dataset) -> list[tuple[str, float, dict[str, float]]
         for name, images in junk(split("test", 200), np.random.default_rng(0)).items()
     }
     rows = []
-    for name, score in methods(train).items():
+    for name, score in methods(train, val).items():
         threshold = np.quantile(score(val), 1 - FALSE_FLAGS)
         flagged = {kind: float(np.mean(score(d) > threshold)) for kind, d in strange.items()}
         rows.append((name, float(np.mean(score(test) > threshold)), flagged))

@@ -160,5 +160,7 @@ def write_run(folder: Path, model: str = "lens_hybrid") -> Path:
         config_sha256="0" * 64, weights_sha256="", reference_sha256="",
         versions=package_versions(), in_channels=1, image_size=SIZE,
     )  # fmt: skip
-    save_run(folder, spec, network.state_dict(), fit_novelty(description[:128], description[128:]))
+    n_features = network.backbone.n_features
+    novelty = fit_novelty(description[:128], description[128:], n_features)
+    save_run(folder, spec, network.state_dict(), novelty)
     return folder

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.checkpoint.any_run import predict, require_task
 from pipeline.checkpoint.network import Network, build_network
-from pipeline.checkpoint.novelty import Novelty, describe
+from pipeline.checkpoint.novelty import Novelty, describe, read_reference
 from pipeline.checkpoint.spec import (
     REFERENCE_FILE,
     WEIGHTS_FILE,
@@ -24,7 +24,6 @@ from pipeline.checkpoint.spec import (
 from pipeline.core.errors import CheckpointError, ConfigError
 from pipeline.core.provenance import sha256_hex
 from pipeline.dataset.preprocess import Preprocess
-from pipeline.statistics.distance import GaussianReference
 from pipeline.tasks.base import Floats, Prediction, Task
 
 
@@ -156,7 +155,7 @@ def load_run(path: Path | str, *, device: str = "cpu", task: str | None = None) 
             targets=spec.targets,
         )
         network.load_state_dict(load_tensors(weights), strict=True)
-        novelty = _read_reference(reference)
+        novelty = read_reference(load_arrays(reference))
     except (ConfigError, SafetensorError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{path}: the weights do not fit their model: {error}") from error
     chosen = resolve_device(device)
@@ -191,9 +190,3 @@ def _verified(folder: Path, name: str, sha256: str) -> bytes:
             "repairs that)"
         )
     return content
-
-
-def _read_reference(content: bytes) -> Novelty:
-    arrays = load_arrays(content)
-    reference = GaussianReference(arrays["mean"], arrays["std"], arrays["factor"])
-    return Novelty(reference, arrays["val_distances"])

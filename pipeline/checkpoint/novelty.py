@@ -2,11 +2,14 @@
 
 An image is described by the network's features and by a few statistics of its prepared pixels
 (brightness, contrast, roughness, asymmetry): a network alone maps many a strange image onto a
-familiar feature vector. The distance is Mahalanobis' to the training images; what is told is the
-fraction of validation images that lie closer.
+familiar feature vector. Each of both has its Mahalanobis distance from the training images, in
+units of what one validation image in a hundred exceeds, and the larger one counts: side by side in
+one distance, hundreds of features would drown a few statistics. What is told is the fraction of
+validation images that lie closer.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +23,26 @@ Floats = np.typing.NDArray[np.float64]
 
 #: Added before a logarithm, in units of the training images' standard deviation.
 FLOOR = 1e-3
+#: Fraction of the validation images whose features, or statistics, have a distance below 1.
+INSIDE = 0.99
+_PARTS = ("features", "statistics")
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Reference of the training images and sorted distances of the validation images (V,)."""
+    """Training images in features and in image statistics, and how far validation images are.
 
-    reference: GaussianReference
+    Attributes
+    ----------
+    features, statistics : GaussianReference
+        Of the first F and the other columns of a description; distances in units of the 99th
+        percentile of the validation images.
+    val_distances : Floats, shape (V,)
+        Sorted.
+    """
+
+    features: GaussianReference
+    statistics: GaussianReference
     val_distances: Floats
 
     def quantile(self, description: Floats) -> Floats:
@@ -35,17 +51,57 @@ class Novelty:
 
     def distance(self, description: Floats) -> Floats:
         """Distance (B,) of descriptions (B, D) from the training images."""
-        return self.reference.distance(description)
+        return _larger(self.features, self.statistics, description)
 
     def rank(self, distance: Floats) -> Floats:
         """Fraction of validation images that are closer than each distance (B,)."""
         return quantile_in(distance, self.val_distances)
 
 
-def fit_novelty(train: Floats, val: Floats) -> Novelty:
-    """Measure the reference on training descriptions, the distances on validation ones."""
+def fit_novelty(train: Floats, val: Floats, n_features: int) -> Novelty:
+    """Measure references on training descriptions (N, D), distances on validation ones (V, D).
+
+    The first ``n_features`` columns of a description are the network's.
+    """
+    parts = (slice(None, n_features), slice(n_features, None))
+    features, statistics = (_scaled(train[:, part], val[:, part]) for part in parts)
+    return Novelty(features, statistics, np.sort(_larger(features, statistics, val)))
+
+
+def _scaled(train: Floats, val: Floats) -> GaussianReference:
+    """Reference of ``train`` with the distance 1 where few of ``val`` are beyond."""
     reference = fit_reference(train)
-    return Novelty(reference, np.sort(reference.distance(val)))
+    unit = np.quantile(reference.distance(val), INSIDE)
+    return replace(reference, factor=reference.factor / (unit if unit > 0 else 1.0))
+
+
+def _larger(
+    features: GaussianReference, statistics: GaussianReference, description: Floats
+) -> Floats:
+    n_features = len(features.mean)
+    return np.maximum(
+        features.distance(description[:, :n_features]),
+        statistics.distance(description[:, n_features:]),
+    )
+
+
+def reference_arrays(novelty: Novelty) -> dict[str, Floats]:
+    """What a checkpoint keeps of it."""
+    references = {part: vars(getattr(novelty, part)) for part in _PARTS}
+    return {
+        f"{part}_{name}": np.ascontiguousarray(values)
+        for part, reference in references.items()
+        for name, values in reference.items()
+    } | {"val_distances": novelty.val_distances}
+
+
+def read_reference(arrays: Mapping[str, Floats]) -> Novelty:
+    """From :func:`reference_arrays`; KeyError names what is missing."""
+    names = [field.name for field in fields(GaussianReference)]
+    features, statistics = (
+        GaussianReference(**{name: arrays[f"{part}_{name}"] for name in names}) for part in _PARTS
+    )
+    return Novelty(features, statistics, arrays["val_distances"])
 
 
 def describe(image: "Tensor", features: "Tensor") -> "Tensor":

@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from pipeline.checkpoint.card import model_card, read_dataset_description
 from pipeline.checkpoint.network import plain_state
-from pipeline.checkpoint.novelty import Novelty
+from pipeline.checkpoint.novelty import Novelty, reference_arrays
 from pipeline.checkpoint.spec import (
     CARD_FILE,
     REFERENCE_FILE,
@@ -52,14 +51,7 @@ def save_run(
         If the folder cannot be written.
     """
     weight_bytes = save_tensors(plain_state(weights), metadata={"format": "pt"})
-    reference_bytes = save_arrays(
-        {
-            "mean": novelty.reference.mean,
-            "std": novelty.reference.std,
-            "factor": np.ascontiguousarray(novelty.reference.factor),
-            "val_distances": novelty.val_distances,
-        }
-    )
+    reference_bytes = save_arrays(reference_arrays(novelty))
     spec = spec.with_changes(
         weights_sha256=sha256_hex(weight_bytes), reference_sha256=sha256_hex(reference_bytes)
     )

@@ -21,7 +21,7 @@ from pipeline.tasks.base import TASKS, TargetTransform
 
 FORMAT = "deeplense-checkpoint"
 #: Raise with every change that an older reader would misunderstand; say so in CHANGELOG.md.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 SPEC_FILE = "checkpoint.json"
 WEIGHTS_FILE = "weights.safetensors"

@@ -23,6 +23,10 @@ class Constant(StrictModel):
     kind: Literal["constant"] = "constant"
     value: float
 
+    def narrowed(self, width: float) -> Self:
+        """The same: it has no width."""
+        return self
+
     def draw(self, rng: np.random.Generator) -> float:
         """Return the value; consumes one uniform so that freezing a parameter shifts no other."""
         rng.random()
@@ -52,6 +56,10 @@ class Uniform(StrictModel):
     def _ordered(self) -> Self:
         return _require_order(self, self.low, self.high)
 
+    def narrowed(self, width: float) -> Self:
+        """The same, contracted to ``width`` times its width about its median."""
+        return self.with_changes(**_contracted(self, width, "low", "high"))
+
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value."""
         return self.low + (self.high - self.low) * rng.random()
@@ -80,6 +88,12 @@ class LogUniform(StrictModel):
     def _ordered(self) -> Self:
         return _require_order(self, self.low, self.high)
 
+    def narrowed(self, width: float) -> Self:
+        """The same, contracted to ``width`` times its width about its median."""
+        middle = self.median()
+        low, high = (middle * (edge / middle) ** width for edge in (self.low, self.high))
+        return self.with_changes(low=low, high=high)
+
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value."""
         return float(self.low * (self.high / self.low) ** rng.random())
@@ -105,6 +119,10 @@ class Normal(StrictModel):
     kind: Literal["normal"] = "normal"
     mean: float
     sigma: float = Field(gt=0)
+
+    def narrowed(self, width: float) -> Self:
+        """The same, contracted to ``width`` times its width about its median."""
+        return self.with_changes(sigma=self.sigma * width)
 
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value."""
@@ -135,6 +153,11 @@ class TruncatedNormal(StrictModel):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         return _require_order(self, self.low, self.high)
+
+    def narrowed(self, width: float) -> Self:
+        """The same, contracted to ``width`` times its width about its median."""
+        places = _contracted(self, width, "mean", "low", "high")
+        return self.with_changes(sigma=self.sigma * width, **places)
 
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value by inverting the cut distribution: exactly one uniform is used."""
@@ -177,6 +200,10 @@ class Choice(StrictModel):
                 raise ValueError("weights must not all be zero")
         return self
 
+    def narrowed(self, width: float) -> Self:
+        """The same: its values have no order."""
+        return self
+
     def draw(self, rng: np.random.Generator) -> float:
         """Draw one value."""
         edges = np.cumsum(self._odds())
@@ -206,6 +233,30 @@ class Choice(StrictModel):
 AnyPrior = Constant | Uniform | LogUniform | Normal | TruncatedNormal | Choice
 #: A prior in YAML: a number, or a block with ``kind``.
 Prior = Annotated[AnyPrior, Field(discriminator="kind")]
+
+
+def narrowed[M: StrictModel](block: M, width: float) -> M:
+    """A block of configuration with every prior in it contracted about its median.
+
+    Parameters
+    ----------
+    block : StrictModel
+        It, or whatever in it, that has a method ``narrowed`` is asked for it; other values stay.
+    width : float
+        Over the width as it is, above 0.
+    """
+    own = getattr(block, "narrowed", None)
+    if own is not None:
+        smaller: M = own(width)
+        return smaller
+    changes: dict[str, Any] = {}
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        if isinstance(value, StrictModel):
+            changes[name] = narrowed(value, width)
+        elif isinstance(value, tuple) and all(isinstance(v, StrictModel) for v in value):
+            changes[name] = tuple(narrowed(v, width) for v in value)
+    return block.model_copy(update=changes)
 
 
 def prior(
@@ -252,6 +303,12 @@ def _in_unit(value: Any, unit: str | None) -> Any:  # Any: raw YAML
         return v if unit is None else parse_quantity(v, unit)
 
     return tuple(map(convert, value)) if isinstance(value, list | tuple) else convert(value)
+
+
+def _contracted(value: "Uniform | TruncatedNormal", width: float, *names: str) -> dict[str, float]:
+    """Places of a prior, moved towards its median."""
+    middle = value.median()
+    return {name: middle + width * (getattr(value, name) - middle) for name in names}
 
 
 def _require_order[T](model: T, low: float, high: float) -> T:

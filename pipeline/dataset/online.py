@@ -43,22 +43,32 @@ _PIECE = 64
 
 
 class Curriculum(StrictModel):
-    """Heavier substructure at first: its masses fall from ``start`` times to once.
+    """Easier images at first: heavier substructure, lenses and sources that are more alike.
 
     Parameters
     ----------
     start : float
-        Factor on ``signal_scale`` at the first step.
+        Factor on ``signal_scale``, and so on every mass, at the first step.
+    width : float
+        Width of the priors of lens and source at the first step, over the preset's own.
     steps : int
-        Batches after which the factor is 1; it falls geometrically.
+        Batches after which both are 1; they change geometrically.
     """
 
-    start: float = Field(gt=0)
+    start: float = Field(1.0, gt=0)
+    width: float = Field(1.0, gt=0, le=1)
     steps: int = Field(gt=0)
 
     def factor(self, step: int) -> float:
         """Factor on ``signal_scale`` at a step counted from the beginning of training."""
-        return float(self.start ** max(0.0, 1.0 - step / self.steps))
+        return float(self.start ** self._left(step))
+
+    def prior_width(self, step: int) -> float:
+        """Width of the priors at a step counted from the beginning of training."""
+        return float(self.width ** self._left(step))
+
+    def _left(self, step: int) -> float:
+        return max(0.0, 1.0 - step / self.steps)
 
 
 class OnlineConfig(StrictModel):
@@ -70,13 +80,17 @@ class OnlineConfig(StrictModel):
         Training images between two evaluations; each is seen once.
     val_images, test_images : int
         Size of the held-out splits.
+    twins : bool
+        Show every training lens as each of the classes, one after the other in one batch: what
+        differs between them is the substructure (and what it does to the noise) alone.
     curriculum : Curriculum, optional
-        Of the training images; those held out always have the preset's own signal.
+        Of the training images; those held out are always the preset's own.
     """
 
     images: int = Field(20_000, gt=0)
     val_images: int = Field(2000, gt=0)
     test_images: int = Field(2000, gt=0)
+    twins: bool = False
     curriculum: Curriculum | None = None
 
 
@@ -324,6 +338,8 @@ class OnlineSource:
             self.template,
             candidates=block(config, size, position, self.data.only),
             signal_factor=1.0 if curriculum is None else curriculum.factor(position),
+            prior_width=1.0 if curriculum is None else curriculum.prior_width(position),
+            twins=(self.data.only or self.data.class_names) if self.data.online.twins else (),
             augmentation=augmentation,
         )
 

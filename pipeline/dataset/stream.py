@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.priors import narrowed
 from pipeline.dataset.augment import Augmentation
 from pipeline.dataset.config import DatasetConfig
 from pipeline.dataset.generate import record
@@ -22,7 +23,7 @@ from pipeline.dataset.preprocess import Preprocess
 from pipeline.dataset.splits import GALAXY, SPLITS, split_codes
 from pipeline.engines.base import Engine
 from pipeline.physics.convergence import substructure_convergence
-from pipeline.physics.scene import Scene, draw_scene, smooth_twin
+from pipeline.physics.scene import Scene, SceneConfig, draw_scene, smooth_twin
 
 #: What a batch may carry besides its images, each (B, C, H, W): the noise-free image, the lens
 #: without its substructure, their difference (electron/s), and the convergence of the substructure.
@@ -47,6 +48,11 @@ class Request:
         Every ``n_ranks``-th image of the batch, from the ``rank``-th on.
     signal_factor : float
         On the signal scale of the configuration.
+    prior_width : float
+        Width of the priors of lens and source, over that of the configuration.
+    twins : tuple of str
+        Classes that every lens of the batch is shown as, one after the other; if empty, each lens
+        is shown as the class of its number.
     targets : tuple of str
         Columns of the truth.
     maps : tuple of str
@@ -60,6 +66,8 @@ class Request:
     rank: int = 0
     n_ranks: int = 1
     signal_factor: float = 1.0
+    prior_width: float = 1.0
+    twins: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     maps: tuple[Map, ...] = ()
     preprocess: Preprocess | None = None
@@ -115,14 +123,12 @@ def simulate_batch(config: DatasetConfig, engine: Engine, request: Request) -> S
     EngineError
         If a scene cannot be rendered.
     """
-    index = np.fromiter(
-        islice(_of_split(config, request.candidates, request.split), request.n), np.int64
-    )[request.rank :: request.n_ranks]
-    scene_config = config.scenes
-    if request.signal_factor != 1.0:
-        scale = scene_config.signal_scale * request.signal_factor
-        scene_config = scene_config.model_copy(update={"signal_scale": scale})
-    scenes = [draw_scene(scene_config, config.seed, int(i)) for i in index]
+    index, label = _lenses(config, request)
+    scene_config = _eased(config.scenes, request.signal_factor, request.prior_width)
+    scenes = [
+        draw_scene(scene_config, config.seed, i, config.class_names[k])
+        for i, k in zip(index.tolist(), label.tolist(), strict=True)
+    ]
     noiseless = engine.render(scenes, config.grid, config.instruments)
     image = record(config, noiseless, scenes)
     extra = _maps(config, engine, scenes, noiseless, request.maps)
@@ -134,11 +140,43 @@ def simulate_batch(config: DatasetConfig, engine: Engine, request: Request) -> S
     truth = [[scene.truth[name] for name in request.targets] for scene in scenes]
     return Simulated(
         image=image,
-        label=index % len(config.class_names),
+        label=label,
         target=np.array(truth, np.float32).reshape(len(index), len(request.targets)),
         index=index,
         extra=extra,
     )
+
+
+def _lenses(config: DatasetConfig, request: Request) -> tuple[Numbers, Numbers]:
+    """Image numbers and classes of a batch, of one rank."""
+    names, n_classes = config.class_names, len(config.class_names)
+    places = np.arange(request.n)[request.rank :: request.n_ranks]
+    found = islice(_of_split(config, request.candidates, request.split), request.n)
+    if not request.twins:
+        index = np.fromiter(found, np.int64)[request.rank :: request.n_ranks]
+        return index, index % n_classes
+    n_twins = len(request.twins)
+    lenses = np.fromiter(islice(found, -(-request.n // n_twins)), np.int64)
+    shown = np.array([names.index(name) for name in request.twins])
+    return lenses[places // n_twins], shown[places % n_twins]
+
+
+def _eased(scenes: SceneConfig, signal_factor: float, prior_width: float) -> SceneConfig:
+    """Scenes with other masses of the substructure, and other priors of lens and source."""
+    changes: dict[str, Any] = {}
+    if signal_factor != 1.0:
+        changes["signal_scale"] = scenes.signal_scale * signal_factor
+    if prior_width != 1.0:
+        names = ("macro", "source", "source_position", "lens_light")
+        blocks = {name: getattr(scenes, name) for name in names}
+        changes |= {k: narrowed(v, prior_width) for k, v in blocks.items() if v is not None}
+        changes["classes"] = {
+            name: block.model_copy(update={"macro": narrowed(block.macro, prior_width)})
+            if block.macro is not None
+            else block
+            for name, block in scenes.classes.items()
+        }
+    return scenes.model_copy(update=changes)
 
 
 def _maps(

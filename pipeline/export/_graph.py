@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoint.load import Run
 from pipeline.checkpoint.network import Network
-from pipeline.checkpoint.novelty import Novelty, describe
+from pipeline.checkpoint.novelty import Novelty, describe, reference_arrays
 from pipeline.core.errors import ExportError
 from pipeline.dataset.preprocess import (
     MAD_TO_SIGMA,
@@ -116,21 +116,24 @@ class Familiar(nn.Module):
 
     def __init__(self, novelty: Novelty) -> None:
         super().__init__()
-        reference = novelty.reference
-        constants = {
-            "mean": reference.mean,
-            "std": reference.std,
-            "factor": reference.factor,
-            "known": novelty.val_distances,
-        }
-        for name, value in constants.items():
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value, np.float64)))
+        self.n_features = len(novelty.features.mean)
+        for name, value in reference_arrays(novelty).items():
+            self.register_buffer(name, torch.from_numpy(value))
 
     def forward(self, description: Tensor) -> tuple[Tensor, Tensor]:
         """Distance (B,) float64, and the fraction (B,) of validation images closer, float32."""
-        standard = (description.double() - self.get_buffer("mean")) / self.get_buffer("std")
-        distance = (standard @ self.get_buffer("factor")).square().sum(dim=1).sqrt()
-        return distance, (self.get_buffer("known") < distance[:, None]).float().mean(dim=1)
+        exact = description.double()
+        distance = torch.maximum(
+            self._distance(exact[:, : self.n_features], "features"),
+            self._distance(exact[:, self.n_features :], "statistics"),
+        )
+        closer = self.get_buffer("val_distances") < distance[:, None]
+        return distance, closer.float().mean(dim=1)
+
+    def _distance(self, values: Tensor, part: str) -> Tensor:
+        names = (f"{part}_{name}" for name in ("mean", "std", "factor"))
+        mean, std, factor = map(self.get_buffer, names)
+        return (((values - mean) / std) @ factor).square().sum(dim=1).sqrt()
 
 
 def _median(values: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ Array = NDArray[np.floating]
 MAX_VALUES = 1e-4
 #: Largest difference of a probability; of a target, over its spread among training images.
 MAX_ANSWER = 1e-4
-#: Largest difference of the distance from the training images, over 1 plus its size; it measures
-#: every feature by its own spread, so it is strict where outputs happen to be small.
+#: Largest difference of the distance from the training images, over 1 plus its size (1 is what one
+#: validation image in a hundred exceeds); it measures every feature by its own spread, so it is
+#: strict where outputs happen to be small.
 MAX_DISTANCE = 1e-3
 #: Largest difference of novelty, which is a rank among a finite number of images.
 MAX_NOVELTY = 0.01

@@ -73,6 +73,10 @@ class DiscPosition(StrictModel):
     kind: Literal["disc"] = "disc"
     radius: float = Field(default=0.28, ge=0, lt=2)  # in theta_E; PHYSICS 3
 
+    def narrowed(self, width: float) -> Self:
+        """A disc of ``width`` times the radius."""
+        return self.with_changes(radius=self.radius * width)
+
     def draw(self, rng: np.random.Generator, theta_E: float) -> tuple[float, float]:
         """Draw (x, y) from the lens centre, arcsec."""
         radius = self.radius * theta_E * math.sqrt(rng.random())
@@ -85,6 +89,10 @@ class BoxPosition(StrictModel):
 
     kind: Literal["box"] = "box"
     half_width: NonNegativeAngle
+
+    def narrowed(self, width: float) -> Self:
+        """A square of ``width`` times the size."""
+        return self.with_changes(half_width=self.half_width * width)
 
     def draw(self, rng: np.random.Generator, theta_E: float) -> tuple[float, float]:
         """Draw (x, y) from the lens centre, arcsec."""

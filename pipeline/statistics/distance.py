@@ -13,6 +13,9 @@ from pipeline.statistics.metrics import Floats
 
 #: Features that vary by less than this in the training images carry no distance.
 MIN_SPREAD = 1e-6
+#: Added to the variance of every standardised feature, so that features which hardly vary at all
+#: have a covariance that can be inverted.
+MIN_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def fit_reference(features: Floats) -> GaussianReference:
     mean = features.mean(axis=0)
     std = np.maximum(features.std(axis=0), MIN_SPREAD)
     fitted = LedoitWolf(assume_centered=True).fit((features - mean) / std)
-    return GaussianReference(mean, std, np.linalg.cholesky(fitted.precision_))
+    covariance = fitted.covariance_ + MIN_VARIANCE * np.eye(len(mean))
+    return GaussianReference(mean, std, np.linalg.cholesky(np.linalg.inv(covariance)))
 
 
 def quantile_in(values: Floats, sorted_reference: Floats) -> Floats:

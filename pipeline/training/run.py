@@ -351,7 +351,8 @@ class Session:
             simulated_on_the_fly=isinstance(self.dataset, OnlineData),
             versions=package_versions() | self._plugins(),
         )
-        novelty = fit_novelty(self._describe_train(network), found.description)
+        n_features = network.backbone.n_features
+        novelty = fit_novelty(self._describe_train(network), found.description, n_features)
         save_run(self.out, spec, network.state_dict(), novelty)
 
     def _n_seen(self, position: Position) -> int:

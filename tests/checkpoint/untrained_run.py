@@ -86,5 +86,6 @@ def write_run(
         reference_sha256="",
         versions={"torch": "2"},
     )
-    novelty = fit_novelty(described(lens_images(200, 1)), described(lens_images(100, 2)))
+    train, val = described(lens_images(200, 1)), described(lens_images(100, 2))
+    novelty = fit_novelty(train, val, network.backbone.n_features)
     return save_run(folder, spec, network.state_dict(), novelty)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipeline.core.config import StrictModel
 from pipeline.core.priors import (
     Choice,
     Constant,
@@ -15,6 +16,8 @@ from pipeline.core.priors import (
     Normal,
     TruncatedNormal,
     Uniform,
+    narrowed,
+    prior,
 )
 from pipeline.core.seeding import image_rng
 
@@ -49,6 +52,39 @@ def test_every_draw_uses_exactly_one_uniform(prior) -> None:
     prior.draw(one)
     other.random()
     assert one.random() == other.random()
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+@pytest.mark.parametrize("width", [0.01, 0.3, 1.0])
+def test_a_narrowed_prior_keeps_its_median_and_its_support(case: int, width: float) -> None:
+    prior, _ = CASES[case]
+    less = prior.narrowed(width)
+    assert less.median() == pytest.approx(prior.median())
+    (low, high), (inner_low, inner_high) = prior.support(), less.support()
+    assert low - 1e-12 <= inner_low < inner_high <= high + 1e-12
+    if not isinstance(prior, LogUniform):
+        assert less.std() == pytest.approx(width * prior.std())
+    else:
+        assert np.log(inner_high / inner_low) == pytest.approx(width * np.log(high / low))
+
+
+def test_every_prior_of_a_block_is_narrowed() -> None:
+    class Inner(StrictModel):
+        size: prior("arcsec")
+        name: str = "inner"
+
+    class Outer(StrictModel):
+        inner: Inner
+        several: tuple[Inner, ...]
+        none: Inner | None = None
+        n: prior(None) = Constant(value=3.0)
+
+    flat = {"kind": "uniform", "low": 0.0, "high": 2.0}
+    block = Outer.model_validate({"inner": {"size": flat}, "several": ({"size": flat},)})
+    less = narrowed(block, 0.5)
+    assert less.inner.size == less.several[0].size == Uniform(low=0.5, high=1.5)
+    assert (less.inner.name, less.none, less.n) == ("inner", None, Constant(value=3.0))
+    assert block.inner.size == Uniform(low=0.0, high=2.0)
 
 
 def test_choice_respects_weights() -> None:

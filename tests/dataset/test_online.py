@@ -148,6 +148,41 @@ def test_a_curriculum_changes_the_substructure_alone(tiny: Dataset, data: Online
     assert torch.equal(next(val[0].epoch(0)).image, next(val[1].epoch(0)).image)
 
 
+def test_a_curriculum_can_begin_with_lenses_that_are_alike(tiny: Dataset, data: OnlineData) -> None:
+    course = Curriculum(width=0.01, steps=10)
+    assert [course.prior_width(step) for step in (0, 5, 10, 99)] == pytest.approx([0.01, 0.1, 1, 1])
+    taught = dataclasses.replace(data, online=SMALL.with_changes(curriculum=course))
+    names = ("theta_E", "source_r_eff", "source_x")
+    spread = [
+        torch.cat([b.target for b in source(d, target_names=names).epoch(0)][:1]).std(0)
+        for d in (taught, data)
+    ]
+    assert (spread[0] < 0.02 * spread[1]).all()
+    late = source(taught), source(data)
+    assert torch.equal(next(late[0].epoch(2)).image, next(late[1].epoch(2)).image)
+    val = source(taught, "val"), source(data, "val")
+    assert torch.equal(next(val[0].epoch(0)).image, next(val[1].epoch(0)).image)
+
+
+def test_twins_are_one_lens_with_other_substructure(data: OnlineData) -> None:
+    paired = dataclasses.replace(data, online=SMALL.with_changes(twins=True))
+    options = {"maps": ("difference", "noiseless"), "augment": True}
+    for batch in source(paired, batch_size=7, **options).epoch(0):
+        assert batch.label.tolist() == [0, 1, 2, 0, 1, 2, 0]
+        assert torch.equal(batch.index, batch.index[[0, 0, 0, 3, 3, 3, 6]])
+        assert len(set(batch.index.tolist())) == 3
+        smooth = batch.extra["noiseless"] - batch.extra["difference"]
+        for one, other in ((0, 1), (0, 2), (3, 5)):
+            torch.testing.assert_close(smooth[one], smooth[other], rtol=1e-3, atol=1e-3)
+    inliers = dataclasses.replace(paired, only=("no", "vortex"))
+    assert set(next(source(inliers).epoch(0)).label.tolist()) == {0, 2}
+    plain = source(paired, "test"), source(data, "test")  # only training shows twins
+    assert torch.equal(next(plain[0].epoch(0)).image, next(plain[1].epoch(0)).image)
+    shared = [next(source(paired, rank=r, n_ranks=2).epoch(0)).image for r in range(2)]
+    whole = next(source(paired).epoch(0)).image
+    assert all(torch.equal(part, whole[r::2]) for r, part in enumerate(shared))
+
+
 def test_identity_is_the_configuration_and_not_who_simulates(data: OnlineData) -> None:
     assert data.sha256 == dataclasses.replace(data, producers=7).sha256
     longer = dataclasses.replace(data, online=SMALL.with_changes(images=31))

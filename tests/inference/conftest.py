@@ -74,5 +74,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reference_sha256="", versions={},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("run")
-    save_run(folder, spec, network.state_dict(), fit_novelty(description[:100], description[100:]))
+    n_features = network.backbone.n_features
+    novelty = fit_novelty(description[:100], description[100:], n_features)
+    save_run(folder, spec, network.state_dict(), novelty)
     return folder
