@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.checkpoint.spec import DATASET_FILE, CheckpointSpec, run_text
 from pipeline.core.config import validate
 from pipeline.core.yaml_source import parse_yaml
-from pipeline.tasks.base import OTHER_DOMAIN, trained_classes
+from pipeline.tasks.base import OTHER_DOMAIN, TargetTransform, trained_classes
 
 if TYPE_CHECKING:
     from pipeline.dataset.config import DatasetConfig
@@ -61,11 +61,17 @@ def read_dataset_config(folder: Path) -> "DatasetConfig | None":
     return validate(described, DatasetConfig, name=str(folder / DATASET_FILE))
 
 
+def _named(target: TargetTransform) -> str:
+    """A target with its unit, as it is learnt."""
+    per_unit = f"{target.name} / {target.unit}" if target.unit else target.name
+    return per_unit if target.function == "identity" else f"{target.function}({per_unit})"
+
+
 def _use(spec: CheckpointSpec) -> list[str]:
     answers = ", ".join(spec.class_names)
     what = f"tells apart the classes {answers}"
     if spec.targets:
-        names = ", ".join(f"{t.function}({t.name} / {t.unit})" for t in spec.targets)
+        names = ", ".join(map(_named, spec.targets))
         estimates = f"estimates {names} with a standard deviation"
         both = hasattr(spec.task, "classification")  # a joint task
         what = f"{what} and {estimates}" if both else estimates

@@ -1,7 +1,11 @@
 """What every model's network is: a module from images to feature vectors."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from pipeline.core.errors import ConfigError
 
 
 class Backbone(nn.Module):
@@ -14,7 +18,7 @@ class Backbone(nn.Module):
         Whether it is faster with channels-last memory on a CPU; the caller lays memory out.
     map_channels : int
         Channels of :meth:`features_map`; 0 where there is none. A backbone that has one computes
-        ``forward(image)`` as ``pool(features_map(image))``, so that a loss on maps and one on
+        ``forward(image)`` as ``pooled(features_map(image))``, so that a loss on maps and one on
         features share a single pass.
     is_fitted : bool
         Whether it is fitted to the training images at once (``fit``) instead of by gradients.
@@ -25,6 +29,14 @@ class Backbone(nn.Module):
     map_channels: int = 0
     is_fitted: bool = False
 
+    def __setattr__(self, name: str, value: Any) -> None:  # Any: as of nn.Module
+        if isinstance(value, nn.Module) and callable(getattr(Backbone, name, None)):
+            raise ConfigError(
+                f"{type(self).__name__}.{name}: a layer cannot have this name, which is that of a "
+                "method of every backbone; call it something else"
+            )
+        super().__setattr__(name, value)
+
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, n_features); no softmax, no normalisation of the input."""
         raise NotImplementedError
@@ -33,7 +45,7 @@ class Backbone(nn.Module):
         """Features with their place in the image (B, map_channels, h, w)."""
         raise NotImplementedError
 
-    def pool(self, features_map: Tensor) -> Tensor:
+    def pooled(self, features_map: Tensor) -> Tensor:
         """Features (B, n_features) of a :meth:`features_map`."""
         raise NotImplementedError
 

@@ -80,7 +80,7 @@ class SteerableCnn(Backbone):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return invariant features (B, n_features)."""
-        return self.pool(self.features_map(image))
+        return self.pooled(self.features_map(image))
 
     def features_map(self, image: Tensor) -> Tensor:
         """Features that turn with the image (B, map_channels, h, w)."""
@@ -88,7 +88,7 @@ class SteerableCnn(Backbone):
         pooled: Tensor = self.group_pool(self.blocks(fields)).tensor
         return pooled
 
-    def pool(self, features_map: Tensor) -> Tensor:
+    def pooled(self, features_map: Tensor) -> Tensor:
         """Mean over the image, through the dense layer.
 
         Not the maximum: what a pixel grid does to a turn of 45 degrees is largest in single pixels.

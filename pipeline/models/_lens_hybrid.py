@@ -61,7 +61,7 @@ class LensHybrid(Backbone):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, n_features)."""
-        return self.pool(self.features_map(image))
+        return self.pooled(self.features_map(image))
 
     def features_map(self, image: Tensor) -> Tensor:
         """Tokens where they belong in the image (B, map_channels, side, side)."""
@@ -76,7 +76,7 @@ class LensHybrid(Backbone):
         tokens: Tensor = self.stages(image).flatten(2).transpose(1, 2)  # (B, N, width)
         return tokens + self.position
 
-    def pool(self, features_map: Tensor) -> Tensor:
+    def pooled(self, features_map: Tensor) -> Tensor:
         """Mean and maximum over tokens (B, n_features)."""
         return torch.cat((features_map.mean(dim=(2, 3)), features_map.amax(dim=(2, 3))), dim=1)
 

@@ -35,9 +35,9 @@ class Resized(Backbone):
         """Features with their place in the padded or resampled image."""
         return self.inner.features_map(self._bring(image))
 
-    def pool(self, features_map: Tensor) -> Tensor:
+    def pooled(self, features_map: Tensor) -> Tensor:
         """Features (B, n_features) of a :meth:`features_map`."""
-        return self.inner.pool(features_map)
+        return self.inner.pooled(features_map)
 
     def over_image(self, heat: Tensor, size: int) -> Tensor:
         """Undo the padding or resampling for a map over the image."""

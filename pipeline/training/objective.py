@@ -53,7 +53,7 @@ class Objective(nn.Module):
             return self._task.loss(self.network(batch.image), batch.label, batch.target)
         backbone = self.network.backbone
         features = backbone.features_map(batch.image)
-        outputs = self.network.read(backbone.pool(features), batch.image)
+        outputs = self.network.read(backbone.pooled(features), batch.image)
         loss = self._task.loss(outputs, batch.label, batch.target)
         return loss + self._weight * self.readout.loss(features, batch.extra)
 

@@ -1,6 +1,8 @@
 """A model and a task from a user's own folder, through the real command."""
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,60 +10,22 @@ import pytest
 
 from pipeline.core.plugins import VARIABLE
 
-MODEL = '''"""Means of a grid of cells."""
-
-from typing import Literal
-
-from pydantic import PositiveInt
-
-from pipeline.models.base import ImageSizes, ModelConfig
+DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
-class Config(ModelConfig):
-    """``cells`` a side."""
-
-    kind: Literal["cells"] = "cells"
-    cells: PositiveInt = 4
-
-
-def image_sizes(config):
-    """Any size with a pixel for each cell."""
-    return ImageSizes(minimum=config.cells)
+def printed(path: str) -> str:
+    """A file as the documentation prints it."""
+    text = DOCS.read_text(encoding="utf-8")
+    found = re.search(rf"`{path}`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
-def build(config, in_channels, image_size):
-    """Build the network."""
-    from torch import nn
-
-    from pipeline.models._headless import Headless
-
-    n = in_channels * config.cells**2
-    net = nn.Sequential(nn.AdaptiveAvgPool2d(config.cells), nn.Flatten(), nn.Linear(n, 8))
-    return Headless(net, 8)
-'''
-TASK = '''"""Classification with a margin."""
-
-from typing import Literal
-
-from pipeline.tasks.classification import Config as Classification
-from pipeline.tasks.classification import build as build_classification
-
-
-class Config(Classification):
-    """As classification, smoothed by default."""
-
-    kind: Literal["soft"] = "soft"
-    label_smoothing: float = 0.1
-
-
-def build(config, n_features, class_names, targets):
-    """Build the task."""
-    return build_classification(config, n_features, class_names, targets)
-'''
+MODEL, TASK = printed("mine/models/cells.py"), printed("mine/tasks/point.py")
 TRAINING = """\
 plugins: [mine]
 model: {kind: cells, cells: 6}
-task: soft
+task: {kind: point, targets: [theta_E, source_r_eff]}
 epochs: 1
 batch_size: 16
 loggers: []
@@ -72,7 +36,7 @@ loggers: []
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a model and a task, beside a configuration that names it."""
     monkeypatch.setenv(VARIABLE, "")
-    for family, name, text in (("models", "cells", MODEL), ("tasks", "soft", TASK)):
+    for family, name, text in (("models", "cells", MODEL), ("tasks", "point", TASK)):
         (tmp_path / "mine" / family).mkdir(parents=True)
         (tmp_path / "mine" / family / f"{name}.py").write_text(text)
     (tmp_path / "t.yaml").write_text(TRAINING)
@@ -93,12 +57,19 @@ def test_one_file_and_one_line_train_judge_and_score(
     done = deeplense(*call)
     assert done.returncode == 0, done.stderr
     spec = json.loads((run / "checkpoint.json").read_text())
-    assert spec["model"]["cells"] == 6 and spec["task"]["label_smoothing"] == 0.1
-    assert {"model:cells", "task:soft"} <= spec["versions"].keys()
+    assert spec["model"]["cells"] == 6
+    assert spec["task"]["targets"] == ["theta_E", "source_r_eff"]
+    assert {"model:cells", "task:point"} <= spec["versions"].keys()
     forget()
     judged = deeplense("evaluate", run, "--data", data, "--plugins", folder / "mine", "--json")
     assert judged.returncode == 0, judged.stderr
-    assert json.loads(judged.stdout)["n"] > 0
+    found = json.loads(judged.stdout)
+    assert found["n"] > 0 and 0 < found["mae"] < 1
+    scores = folder / "scores.csv"
+    scored = deeplense("score", run, data, "--out", scores, "--plugins", folder / "mine")
+    assert scored.returncode == 0, scored.stderr
+    rows = list(csv.DictReader(scores.read_text().splitlines()))
+    assert all(0 < float(row["theta_E"]) < 3 for row in rows)
 
 
 def test_a_checkpoint_loads_no_code_by_itself(
@@ -118,8 +89,9 @@ def test_a_checkpoint_loads_no_code_by_itself(
 def test_own_kinds_are_listed_with_their_parameters(deeplense: Any, folder: Path) -> None:
     done = deeplense("models", "cells", f"--plugins={folder / 'mine'}", "--json")
     (line,) = json.loads(done.stdout)
-    assert line["summary"] == "Means of a grid of cells." and line["parameters"] == 16 * 8 + 8
-    assert "soft" in line["tasks"]
+    assert line["summary"] == "Means of a grid of cells, and a layer on them."
+    assert line["parameters"] == 8**2 * 64 + 64
+    assert "point" in line["tasks"]
 
 
 @pytest.mark.parametrize(

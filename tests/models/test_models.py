@@ -132,7 +132,7 @@ def test_a_features_map_pools_to_the_features(kind):
     with torch.inference_mode():
         found = model.features_map(batch)
         assert found.shape[:2] == (2, model.map_channels) and found.ndim == 4
-        torch.testing.assert_close(model.pool(found), model(batch))
+        torch.testing.assert_close(model.pooled(found), model(batch))
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def last_maps(question: Question) -> tuple[Tensor, Tensor]:
     network, backbone = question.network, question.network.backbone
     if backbone.map_channels:
         maps = backbone.features_map(question.prepared).detach().requires_grad_(True)
-        answers = question.answer_of(network.read(backbone.pool(maps), question.prepared))
+        answers = question.answer_of(network.read(backbone.pooled(maps), question.prepared))
     else:
         maps, answers = _observed(question)
     (gradient,) = torch.autograd.grad(answers.sum(), maps)
