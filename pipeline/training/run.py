@@ -56,8 +56,9 @@ from pipeline.training.targets import Data, fit_targets
 
 logger = get_logger("training")
 
-#: Training images behind the novelty reference, and the memory they may take as float32 values.
-REFERENCE_IMAGES = 1024
+#: Training images behind the novelty reference: as many as the network was shown, within these.
+REFERENCE_LEAST, REFERENCE_IMAGES = 128, 1024
+#: Memory they may take, as float32 values.
 REFERENCE_VALUES = 2**26
 #: Seconds between two saves of the resume state inside an epoch.
 SAVE_EVERY = 30.0
@@ -351,16 +352,21 @@ class Session:
             simulated_on_the_fly=isinstance(self.dataset, OnlineData),
             versions=package_versions() | self._plugins(),
         )
-        n_features = network.backbone.n_features
-        novelty = fit_novelty(self._describe_train(network), found.description, n_features)
+        shown = self._describe_train(network, max(REFERENCE_LEAST, self._n_shown(position)))
+        novelty = fit_novelty(shown, found.description, network.backbone.n_features)
         save_run(self.out, spec, network.state_dict(), novelty)
 
     def _n_seen(self, position: Position) -> int:
         """Different images that the network was trained on."""
-        if isinstance(self.dataset, OnlineData):
-            n_steps = position.epoch * self.train.n_steps + position.epoch_step
-            return max(1, n_steps) * self.config.batch_size
-        return self.train.n_images
+        shown = max(self.config.batch_size, self._n_shown(position))
+        return shown if isinstance(self.dataset, OnlineData) else self.train.n_images
+
+    def _n_shown(self, position: Position) -> int:
+        """Images that the network was trained on, counted as often as they were shown."""
+        if self.network.backbone.is_fitted:
+            return self.train.n_images
+        n_steps = position.epoch * self.train.n_steps + position.epoch_step
+        return n_steps * self.config.batch_size
 
     def _plugins(self) -> dict[str, str]:
         """Hashes of the user's own files behind model and task, and of a second domain's images."""
@@ -369,13 +375,13 @@ class Session:
         domain = {OTHER_DOMAIN: other} if other else {}
         return MODELS.fingerprint(model) | TASKS.fingerprint(task) | domain
 
-    def _describe_train(self, network: Network) -> Floats:
-        """Descriptions of the reference images, by a network in evaluation mode."""
+    def _describe_train(self, network: Network, n: int | None = None) -> Floats:
+        """Descriptions of the first ``n`` reference images, by a network in evaluation mode."""
         size = self.config.batch_size
         return np.concatenate(
             [
                 network_outputs(network, part, self.accelerator.device)[1]
-                for part in torch.split(self._reference, size)
+                for part in torch.split(self._reference[:n], size)
             ]
         )
 
