@@ -4,10 +4,11 @@ Prints seconds of processor time and MB at the peak, before and after, as JSON.
 """
 
 import json
+import math
 import sys
 import time
-from pathlib import Path
 
+from pipeline.benchmark.memory import peak_memory_mb
 from pipeline.dataset.store import open_dataset
 
 
@@ -16,7 +17,7 @@ def main(path: str) -> None:
     import torch  # noqa: F401  # so that its memory is told apart
 
     open_dataset(path).batches("train", batch_size=256, seed=0)  # imports what reading needs
-    before = _peak_mb()
+    before = peak_memory_mb() or math.nan
     start = time.process_time()
     data = open_dataset(path)
     opened = time.process_time()
@@ -25,14 +26,8 @@ def main(path: str) -> None:
     first = time.process_time()
     for _ in batches:
         pass
-    found = {"open": opened - start, "first": first - opened}
-    sys.stdout.write(json.dumps({**found, "memory": _peak_mb(), "before": before}) + "\n")
-
-
-def _peak_mb() -> float:
-    # Not getrusage: on Linux that remembers the process which started this one.
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+    found = {"open": opened - start, "first": first - opened, "before": before}
+    sys.stdout.write(json.dumps({**found, "memory": peak_memory_mb() or math.nan}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Train many networks one after another, each in its own process, so that none ends them all."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.benchmark.memory import peak_memory_mb
 from pipeline.checkpoint.yaml_text import yaml_text
 from pipeline.core.errors import ConfigError, UnknownKindError
 from pipeline.core.files import atomic_write
@@ -20,6 +21,8 @@ from pipeline.training.config import TrainingConfig, load_training_config, train
 FALLBACK = "seed_cosine"
 #: Boosted trees on plain statistics: in every comparison, where the model exists.
 SHORTCUT = "shortcut"
+#: Seconds between two looks at a training.
+_LOOK_EVERY = 0.1
 
 logger = get_logger("compare")
 
@@ -130,21 +133,30 @@ def _run(command: list[str], log: Path) -> Outcome:
     """Run a command; its last line of talk is the reason if it fails."""
     with log.open("ab") as talk:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=talk)
+        memory = None
         try:
-            _, status, usage = os.wait4(child.pid, 0)
+            while child.poll() is None:
+                memory = peak_memory_mb(child.pid) or memory  # it only grows, until the end
+                time.sleep(_LOOK_EVERY)
         except BaseException:
             child.send_signal(signal.SIGTERM)  # the run saves nothing more; a later call goes on
             child.wait()
             raise
-    child.returncode = os.waitstatus_to_exitcode(status)
-    scale = 2.0**20 if sys.platform == "darwin" else 2.0**10  # bytes there, kB here
-    memory = round(usage.ru_maxrss / scale, 1)
+    memory = None if memory is None else round(memory, 1)
     if child.returncode == 0:
         return Outcome("", memory)
     if child.returncode < 0:
-        return Outcome(f"killed by signal {-child.returncode} (see {log.name})", memory)
+        return Outcome(_killed(-child.returncode, memory, log), memory)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return Outcome((lines or ["no reason given"])[-1].removeprefix("deeplense: "), memory)
+
+
+def _killed(number: int, memory: float | None, log: Path) -> str:
+    """Why a training ended by a signal; the system itself sends SIGKILL when memory runs out."""
+    reason = f"killed by signal {number}"
+    if number == signal.SIGKILL and memory is not None:
+        reason += f" with {memory:.0f} MB in use; if memory ran out, lower batch_size"
+    return f"{reason} (see {log.name})"
 
 
 def _preset(name: str, config: str | None) -> str:

@@ -3,9 +3,10 @@
 Run as ``python -m pipeline.benchmark.write_once PATH N_IMAGES``.
 """
 
+import math
 import sys
-from pathlib import Path
 
+from pipeline.benchmark.memory import peak_memory_mb
 from pipeline.dataset.config import load_dataset_config
 from pipeline.dataset.simulate import simulate_dataset
 
@@ -18,10 +19,7 @@ def main() -> None:
     path, n_images = sys.argv[1:]
     config = load_dataset_config("demo", (*_SETTINGS, f"n_images={n_images}"))
     simulate_dataset(config, path, workers=1)
-    # Not getrusage: on Linux that remembers the process which started this one.
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    kilobytes = next(float(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    sys.stdout.write(f"{kilobytes * 1024 / 1e6}\n")
+    sys.stdout.write(f"{(peak_memory_mb() or math.nan) * 2**20 / 1e6}\n")
 
 
 if __name__ == "__main__":

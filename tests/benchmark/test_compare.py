@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from pipeline.benchmark import trainings
 from pipeline.benchmark.compare import Comparison, Reference, compare
 from pipeline.benchmark.judge import Answers, Row, row_of, with_tests
+from pipeline.benchmark.memory import peak_memory_mb
 from pipeline.benchmark.published import published
 from pipeline.benchmark.tables import write_tables
 from pipeline.benchmark.trainings import plan_trainings
@@ -174,6 +177,22 @@ def test_runs_that_differ_by_the_seed_share_a_row_and_a_broken_one_is_a_row(data
     assert found.rows[0].flops > 0 and found.rows[0].images_per_second > 0
     assert found.rows[1].status == "failed" and "not a deeplense checkpoint" in found.rows[1].reason
     assert {reference.kind for reference in found.references} == {"floor", "published"}
+
+
+def test_memory_is_that_of_the_training_and_not_of_who_started_it(tmp_path: Path) -> None:
+    before = peak_memory_mb()
+    if before is None:
+        pytest.skip("this system does not tell the memory of a process")
+    held = np.ones(80 * 2**20)  # 640 MB
+    outcome = trainings._run([sys.executable, "-c", "import time; time.sleep(0.5)"], tmp_path / "a")
+    assert held.sum() and peak_memory_mb() > 640
+    assert outcome.reason == "" and 3 < outcome.memory_mb < 200
+    ends = "import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"
+    outcome = trainings._run([sys.executable, "-c", ends], tmp_path / "b")
+    said = r"killed by signal 9 with \d+ MB in use; if memory ran out, lower batch_size \(see b\)"
+    assert re.fullmatch(said, outcome.reason)
+    refuses = "raise SystemExit('deeplense: no')"
+    assert trainings._run([sys.executable, "-c", refuses], tmp_path / "c").reason == "no"
 
 
 @pytest.mark.slow
