@@ -76,7 +76,8 @@ def _cells(row: Row) -> dict[str, str]:
     def number(value: float | None, form: str) -> str:
         return "" if value is None or not math.isfinite(value) else format(value, form)
 
-    note = row.reason if row.status == "ok" else f"{row.status}: {row.reason}"
+    notes = {"ok": row.reason, "chance": "chance"}  # the heading says what that is
+    note = notes.get(row.status, f"{row.status}: {row.reason}")
     return {
         "model": row.model,
         "macro_auc": within(row.macro_auc, row.macro_auc_interval),
@@ -101,7 +102,8 @@ def _title(comparison: "Comparison") -> str:
     return (
         f"{comparison.n} {comparison.split} images of {comparison.data} "
         f"({comparison.dataset_sha256[:12]}). In brackets: 95 % intervals, images and seeds "
-        "resampled. p: equality with the best row, corrected for the number of models (Holm)."
+        "resampled. p: equality with the best row, corrected for the number of models (Holm). "
+        "chance: not distinguishable from guessing, or from always saying the median."
     )
 
 
@@ -136,16 +138,18 @@ def _markdown(title: str, header: Sequence[str], lines: Sequence[Sequence[str]])
 
 def _html(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+        # An interval may go to a line of its own, but stays in one piece.
+        kept = (html.escape(cell).replace(" to ", "&nbsp;to&nbsp;") for cell in cells)
+        inner = "".join(f"<{tag}>{cell}</{tag}>" for cell in kept)
         return f"<tr>{inner}</tr>"
 
     body = "\n".join(line(cells, "td") for cells in lines)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Comparison</title>\n'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2em;color:#222}"
+        "<style>body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222}"
         "table{border-collapse:collapse}td,th{padding:.3em .6em;text-align:left;"
         "border-bottom:1px solid #ddd;vertical-align:top}th{border-bottom:2px solid #888}"
-        "td:nth-child(n+2):not(:last-child){white-space:nowrap}"
+        "td{font-variant-numeric:tabular-nums}td:last-child{min-width:9em}"
         "</style></head><body>\n"
         f"<h1>Comparison</h1>\n<p>{html.escape(title)}</p>\n"
         f"<table><thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody></table>\n"
