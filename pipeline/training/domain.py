@@ -20,6 +20,7 @@ from pipeline.core.provenance import sha256_hex
 from pipeline.core.resources import sim_params
 from pipeline.core.seeding import RunStream, child_rng
 from pipeline.dataset.augment import Augmentation
+from pipeline.dataset.fitted import SmoothFit, with_planes
 from pipeline.dataset.loader import Batch, Batches
 from pipeline.dataset.place import Url, locate
 from pipeline.dataset.preprocess import Preprocess
@@ -42,15 +43,42 @@ _ORDER = 2**40
 
 @dataclass(frozen=True)
 class Domain:
-    """Images (N, C, H, W) of the source's bands, scale and size, and which of those asked for."""
+    """Images of the source's bands, scale and size.
+
+    Attributes
+    ----------
+    images : NDArray, shape (N, C, H, W)
+    taken : NDArray of int, shape (N,)
+        Which of those asked for they are.
+    dataset, numbers : Dataset and NDArray of int, shape (N,), optional
+        Where they are stored, if they are just as they are stored there.
+    """
 
     images: NDArray[np.float32]
     taken: NDArray[np.int64]
+    dataset: Dataset | None = None
+    numbers: NDArray[np.int64] | None = None
 
     @property
     def sha256(self) -> str:
         """Hash of the images."""
         return sha256_hex(repr(self.images.shape).encode() + self.images.tobytes())
+
+    def with_planes(self, smooth_fit: SmoothFit | None) -> "Domain":
+        """The same with the planes of fits behind the bands, where the network sees such planes.
+
+        Fits of a dataset are read where the same ones are stored in it; all others are made here.
+        """
+        if smooth_fit is None:
+            return self
+        logger.info(
+            "%d images of the second domain are fitted, or their fits read", len(self.taken)
+        )
+        if self.dataset is not None and self.numbers is not None:
+            planes = with_planes(self.dataset, self.images, self.numbers, smooth_fit)
+        else:
+            planes = np.concatenate([self.images, smooth_fit.fitted(self.images)], axis=1)
+        return replace(self, images=planes)
 
 
 def training_domain(config: TrainingConfig, source: Data) -> Domain | None:
@@ -100,7 +128,7 @@ def dataset_domain(dataset: Dataset, index: NDArray[np.int64], like: Target) -> 
     """
     same = (like.bands, like.pixel_scale, like.size)
     if (dataset.bands, dataset.pixel_scale, dataset.image_shape[-1]) == same:
-        return Domain(dataset.read_images(index), np.arange(len(index)))
+        return Domain(dataset.read_images(index), np.arange(len(index)), dataset, index)
     if isinstance(dataset.path, Url):
         raise DatasetError(
             f"{dataset.path}: bands, pixel scale or size differ from the source's; copy it to a "

@@ -228,6 +228,7 @@ def domain_outputs(run: Run, dataset: Dataset, split: str) -> SplitOutputs:
     """Raw outputs for a split of a dataset of other pixels, prepared as the second domain was."""
     index = dataset.indices(split)
     domain = dataset_domain(dataset, index, Target.of(run.preprocess))
+    domain = domain.with_planes(run.preprocess.smooth_fit)
     parts = np.array_split(domain.images, max(1, len(domain.images) // BATCH_SIZE))
     found = [run.outputs(torch.from_numpy(run.preprocess.apply(part))) for part in parts]
     values, descriptions = zip(*found, strict=True)

@@ -265,7 +265,8 @@ class Session:
             for split in ("train", "val")
         )
         if domain is not None:
-            self.train = Paired(self.train, domain, self.preprocess, config, accelerator.group)
+            seen = domain.with_planes(self.preprocess.smooth_fit)
+            self.train = Paired(self.train, seen, self.preprocess, config, accelerator.group)
         self._reference = _reference_images(dataset, self.preprocess)
 
     def _require_fit(self, accelerator: Accelerator) -> None:

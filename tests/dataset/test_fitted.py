@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.config import dump, validate
 from pipeline.core.errors import ConfigError, DatasetError, DatasetMismatchError
 from pipeline.dataset.config import load_dataset_config
+from pipeline.dataset.fitted import SmoothFit
 from pipeline.dataset.loader import BatchSource
 from pipeline.dataset.preprocess import Preprocess, PreprocessConfig, fit_preprocess
 from pipeline.dataset.signal import SIGNAL
@@ -16,6 +17,7 @@ from pipeline.dataset.simulate import simulate_dataset
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.fit.store import FOLDER
 from pipeline.inference.target import Target
+from pipeline.training.domain import dataset_domain
 from pipeline.workflow.fit import run_fit
 
 N, N_PIX = 16, 40
@@ -162,3 +164,19 @@ def test_signal_without_a_fit_is_refused(dataset: Dataset) -> None:
     source = BatchSource(dataset, "train", plain, batch_size=8, seed=3, signal=True)
     with pytest.raises(ConfigError, match=r"needs preprocess\.smooth_fit"):
         next(source.epoch(0))
+
+
+def test_a_second_domain_has_its_planes_from_the_store_or_fitted_once(
+    dataset: Dataset, bare: Path, preprocess: Preprocess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers, like = np.array([1, 3, 4]), Target.of(preprocess)
+    stored = dataset_domain(dataset, numbers, like)
+    fitted = dataset_domain(open_dataset(bare), numbers, like)
+    assert stored.sha256 == fitted.sha256
+    fitted = fitted.with_planes(preprocess.smooth_fit)
+    monkeypatch.setattr(SmoothFit, "fitted", None)  # nothing is fitted from here on
+    stored = stored.with_planes(preprocess.smooth_fit)
+    np.testing.assert_array_equal(stored.images, fitted.images)
+    prepared = preprocess.apply(stored.images)
+    assert prepared.shape == (3, preprocess.out_channels, N_PIX, N_PIX)
+    assert stored.with_planes(None) is stored
