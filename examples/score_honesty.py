@@ -60,6 +60,13 @@ def mixtures(run: Path, labels: np.ndarray, truth: np.ndarray, names: tuple[str,
     evaluation = json.loads((run / EVALUATION_FILE).read_text(encoding="utf-8"))
     n_test = np.array(evaluation["confusion"]).sum(axis=1)
     rng = np.random.default_rng(1)
+    needed = n_test + round(N_MIXTURE * max(SHARES))
+    have = named(truth, names)
+    if (have < needed).any():
+        print(
+            f"mixtures need {needed.tolist()} images of the classes {names}, found {have.tolist()}"
+        )
+        return
     for k, name in enumerate(names):
         for share in SHARES:
             counts = np.full(len(names), round(N_MIXTURE * (1 - share) / (len(names) - 1)))
@@ -69,7 +76,6 @@ def mixtures(run: Path, labels: np.ndarray, truth: np.ndarray, names: tuple[str,
                 test, mixed = [], []
                 for other, n, n_mixed in zip(names, n_test, counts, strict=True):
                     rows = rng.permutation(np.flatnonzero(truth == other))
-                    assert len(rows) >= n + n_mixed, "too few images of a class"
                     test.append(named(labels[rows[:n]], names))
                     mixed.append(named(labels[rows[n : n + n_mixed]], names))
                 confusion = np.array(test)
