@@ -37,8 +37,10 @@ def test_every_network_gives_the_same_table_from_its_file(kind, tmp_path, sky):
     found = write_onnx(load_run(run), file, lens_images(8, seed=5)).agreement
     assert found.same_label == 1.0 and found.values < 1e-5
     one, two = (_scores(source, sky, tmp_path) for source in (file, run))
-    for name in ("p_no", "p_subhalo", "p_vortex", "novelty"):
+    for name in ("p_no", "p_subhalo", "p_vortex"):
         assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)
+    # A rank among 100 validation images: two that lie equally far may change places.
+    assert_allclose(one["novelty"], two["novelty"], atol=0.01 + 1e-9, err_msg="novelty")
     assert list(one["label"]) == list(two["label"])
 
 
