@@ -170,11 +170,10 @@ def _eased(scenes: SceneConfig, signal_factor: float, prior_width: float) -> Sce
         names = ("macro", "source", "source_position", "lens_light")
         blocks = {name: getattr(scenes, name) for name in names}
         changes |= {k: narrowed(v, prior_width) for k, v in blocks.items() if v is not None}
-        changes["classes"] = {
+        changes["classes"] = scenes.classes | {
             name: block.model_copy(update={"macro": narrowed(block.macro, prior_width)})
-            if block.macro is not None
-            else block
             for name, block in scenes.classes.items()
+            if block.macro is not None
         }
     return scenes.model_copy(update=changes)
 

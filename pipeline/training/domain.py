@@ -6,7 +6,7 @@ of the source, flux conserved, or left out with a reason.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.core.provenance import sha256_hex
 from pipeline.core.resources import sim_params
 from pipeline.core.seeding import RunStream, child_rng
 from pipeline.dataset.augment import Augmentation
-from pipeline.dataset.fitted import SmoothFit, with_planes
+from pipeline.dataset.fitted import PlaneSource, SmoothFit
 from pipeline.dataset.loader import Batch, Batches
 from pipeline.dataset.place import Url, locate
 from pipeline.dataset.preprocess import Preprocess
@@ -39,6 +39,8 @@ logger = get_logger("training")
 
 #: Child of the stream of orders that this domain's permutations come from.
 _ORDER = 2**40
+#: Images fitted in one call, so that only their planes stay in memory.
+_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,13 @@ class Domain:
     images : NDArray, shape (N, C, H, W)
     taken : NDArray of int, shape (N,)
         Which of those asked for they are.
-    dataset, numbers : Dataset and NDArray of int, shape (N,), optional
-        Where they are stored, if they are just as they are stored there.
+    stored : Dataset and NDArray of int, shape (N,), optional
+        Where they come from and their numbers there, if they are just as they are stored.
     """
 
     images: NDArray[np.float32]
     taken: NDArray[np.int64]
-    dataset: Dataset | None = None
-    numbers: NDArray[np.int64] | None = None
+    stored: tuple[Dataset, NDArray[np.int64]] | None = None
 
     @property
     def sha256(self) -> str:
@@ -74,11 +75,23 @@ class Domain:
         logger.info(
             "%d images of the second domain are fitted, or their fits read", len(self.taken)
         )
-        if self.dataset is not None and self.numbers is not None:
-            planes = with_planes(self.dataset, self.images, self.numbers, smooth_fit)
-        else:
-            planes = np.concatenate([self.images, smooth_fit.fitted(self.images)], axis=1)
+        n, n_bands, *pixels = self.images.shape
+        planes = np.empty((n, n_bands + len(smooth_fit.kinds), *pixels), np.float32)
+        planes[:, :n_bands] = self.images
+        planes_of = self._planes_of(smooth_fit)
+        for piece in np.array_split(np.arange(n), -(-n // _PIECE)):
+            planes[piece, n_bands:] = planes_of(piece)
         return replace(self, images=planes)
+
+    def _planes_of(
+        self, smooth_fit: SmoothFit
+    ) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+        """Planes of images by their position here."""
+        if self.stored is None:
+            return lambda piece: smooth_fit.fitted(self.images[piece])
+        dataset, numbers = self.stored
+        source = PlaneSource(dataset, smooth_fit)
+        return lambda piece: source.gather(numbers[piece])
 
 
 def training_domain(config: TrainingConfig, source: Data) -> Domain | None:
@@ -128,7 +141,7 @@ def dataset_domain(dataset: Dataset, index: NDArray[np.int64], like: Target) -> 
     """
     same = (like.bands, like.pixel_scale, like.size)
     if (dataset.bands, dataset.pixel_scale, dataset.image_shape[-1]) == same:
-        return Domain(dataset.read_images(index), np.arange(len(index)), dataset, index)
+        return Domain(dataset.read_images(index), np.arange(len(index)), (dataset, index))
     if isinstance(dataset.path, Url):
         raise DatasetError(
             f"{dataset.path}: bands, pixel scale or size differ from the source's; copy it to a "

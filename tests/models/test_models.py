@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load, save
 
 from pipeline.core.errors import ConfigError, UnknownKindError
+from pipeline.models._backbone import Backbone
 from pipeline.models.base import MODELS, build_model, image_sizes
 from pipeline.models.lens_hybrid import Config as LensHybridConfig
 
@@ -133,6 +134,16 @@ def test_a_features_map_pools_to_the_features(kind):
         found = model.features_map(batch)
         assert found.shape[:2] == (2, model.map_channels) and found.ndim == 4
         torch.testing.assert_close(model.pooled(found), model(batch))
+
+
+def test_a_layer_named_like_a_method_is_refused_by_name():
+    class Mine(Backbone):
+        def __init__(self):
+            super().__init__()
+            self.pooled = torch.nn.Identity()
+
+    with pytest.raises(ConfigError, match=r"Mine\.pooled: a layer cannot have this name"):
+        Mine()
 
 
 @pytest.mark.slow

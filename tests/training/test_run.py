@@ -245,6 +245,27 @@ def test_budget_of_processor_time_ends_the_run_and_its_cosine(data, tmp_path, mo
     assert last["learning_rate"] < 0.2 * peak
 
 
+def test_novelty_is_measured_on_as_many_images_as_the_network_was_shown(
+    data, tmp_path, monkeypatch
+):
+    described = []
+    measure = run_module.fit_novelty
+
+    def counted(train, val, n_features):
+        described.append(len(train))
+        return measure(train, val, n_features)
+
+    monkeypatch.setattr(run_module, "fit_novelty", counted)
+    monkeypatch.setattr(run_module, "REFERENCE_LEAST", 8)
+    short = tiny_training(epochs=5, batch_size=16, max_minutes=1e-6, loggers=())
+    run_training(short, data, tmp_path / "short", device="cpu")
+    assert described == [8]  # over before the first batch
+    n_batches = len(open_dataset(data).indices("train")) // 16
+    whole = tiny_training(epochs=1, batch_size=16, loggers=())
+    run_training(whole, data, tmp_path / "whole", device="cpu")
+    assert described[1:] == [16 * n_batches]
+
+
 def test_patience_ends_a_run_that_gets_no_better(data, tmp_path):
     frozen = tiny_training(epochs=50, patience=2, ema=None, optimiser={"learning_rate": 1e-30})
     summary = run_training(frozen, data, tmp_path / "run", device="cpu")
