@@ -21,8 +21,13 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import logsumexp
 
 from pipeline.core.files import atomic_path, atomic_write
+from pipeline.dataset.store import open_dataset
+from pipeline.fit.store import FOLDER, open_fits
+from pipeline.statistics.intervals import auc_interval
 from pipeline.training.evaluate import Evaluation
 from pipeline.training.journal import read_rows
 from pipeline.workflow import steps
@@ -63,7 +68,7 @@ def main() -> None:
         settings = (*changes, f"max_core_minutes={minutes}", f"seed={args.seed}", *args.set)
         clock(name, partial(steps.train, args.training, data, run, overrides=settings))
         found[name] = steps.evaluate(run, data)
-    summary = summarise(found, clock.seconds)
+    summary = summarise(found, clock.seconds) | {"evidence": evidence(data)}
     atomic_write(args.out / "contest.json", json.dumps(summary, indent=1) + "\n")
     draw(args.out, found["residual"], args.out / "contest.png")
     print(json.dumps({k: v for k, v in summary.items() if k != "curves"}, indent=1))
@@ -110,6 +115,27 @@ def summarise(found: dict[str, Evaluation], seconds: dict[str, float]) -> dict[s
         },
         "curves": {name: list(one.curves) for name, one in found.items()},
     }
+
+
+def evidence(path: Path) -> dict[str, list[float]]:
+    """AUC, with 95 % interval, of what needs no training: a mean Bayes factor, against smooth.
+
+    Of round masses for lenses with subhalos and of rods for those with vortices, test images.
+    """
+    dataset = open_dataset(path)
+    store, config = open_fits(path / FOLDER)
+    ln_bayes = np.nan_to_num(store.all_fits(pixels=False).ln_bayes)
+    n_round = len(config.response.softenings)
+    weights = {"subhalo": ln_bayes[:, :n_round], "vortex": ln_bayes[:, n_round:]}
+    test = dataset.indices("test")
+    classes = dataset.labels[test]
+    found = {}
+    for name, weight in weights.items():
+        number = dataset.class_names.index(name)
+        two = (classes == number) | (classes == dataset.class_names.index("no"))
+        auc, interval = auc_interval(classes[two] == number, logsumexp(weight[test][two], axis=1))
+        found[name] = [auc, interval.low, interval.high]
+    return found
 
 
 def draw(out: Path, best: Evaluation, path: Path) -> None:

@@ -55,7 +55,8 @@ def run(*, quick: bool) -> Rows:
         f"blind fits of {n} smooth lenses of {PRESET}, EPL, shear and a Sersic galaxy; processor "
         "time on one core after compilation",
         "start: least squares on the bright pixels; coarse: all starts on pixels of twice the "
-        "size; fine: the best on the image itself; result: residual, errors, evidence",
+        "size; fine: the best on the image itself; result: residual, errors, evidence; response: "
+        "masses that the model lacks",
     )
     return Rows(tuple(rows), notes)
 

@@ -3,6 +3,7 @@
 Sections follow Mitchell et al. (2019), "Model cards for model reporting".
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +123,9 @@ def _input(spec: CheckpointSpec) -> list[str]:
         else "minus a fixed background, over a fixed noise"
     )
     unit = "any linear unit gives the same score" if p.is_unit_free else "electron/s"
-    kinds = p.smooth_fit.kinds if p.smooth_fit else ()
-    fits = [f"- beside each image, of a smooth lens fitted to it: {', '.join(kinds)}"] * bool(kinds)
+    planes = Counter(p.smooth_fit.kinds if p.smooth_fit else ())
+    named = ", ".join(f"{kind} ({n} channels)" if n > 1 else kind for kind, n in planes.items())
+    fits = [f"- beside each image, of a smooth lens fitted to it: {named}"] * bool(planes)
     return [
         "## Input",
         "",

@@ -153,6 +153,7 @@ def load_run(path: Path | str, *, device: str = "cpu", task: str | None = None) 
             image_size=spec.image_size,
             class_names=spec.class_names,
             targets=spec.targets,
+            constant_channels=spec.preprocess.constant_channels,
         )
         network.load_state_dict(load_tensors(weights), strict=True)
         novelty = read_reference(load_arrays(reference))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pipeline.core.config import StrictModel
 from pipeline.core.seeding import RunStream, image_rng
 from pipeline.models._backbone import Backbone
+from pipeline.models._constants import WithConstants
 from pipeline.models.base import build_model
 from pipeline.tasks.base import TargetTransform, Task, build_task
 
@@ -54,19 +55,33 @@ def build_network(
     image_size: int,
     class_names: tuple[str, ...],
     targets: tuple[TargetTransform, ...],
+    constant_channels: tuple[int, ...] = (),
     seed: int = 0,
 ) -> tuple[Network, Task]:
     """Build network and task with weights that are a function of ``seed``.
 
-    The caller's random state is left as it was.
+    ``constant_channels`` hold one number an image and go around the backbone, unless it is fitted
+    at once. The caller's random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(image_rng(seed, 0, RunStream.WEIGHTS).integers(2**62)))
-        backbone = build_model(model, in_channels, image_size)
+        backbone = _build_backbone(model, in_channels, image_size, constant_channels)
         shape = (in_channels, image_size, image_size)
         built = build_task(task, backbone.n_features, class_names, targets, shape)
         network = Network(backbone, built.head)  # a task may make its head when it is asked for
     return network.to(memory_format=network.memory_format), built
+
+
+def _build_backbone(
+    model: StrictModel, in_channels: int, image_size: int, constant_channels: tuple[int, ...]
+) -> Backbone:
+    pictures = in_channels - len(constant_channels)
+    backbone = build_model(model, pictures, image_size)
+    if not constant_channels:
+        return backbone
+    if backbone.is_fitted:
+        return build_model(model, in_channels, image_size)
+    return WithConstants(backbone, constant_channels, in_channels)
 
 
 def plain_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

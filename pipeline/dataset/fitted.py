@@ -8,7 +8,7 @@ what the images of the training had.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from pipeline.dataset.store import Dataset
 
 #: Planes a network can be shown: what the model leaves, in sigma; the model; ln chi2, constant;
-#: where a small mass would explain what is left, in sigma.
-Plane = Literal["residual", "model", "chi2", "response"]
+#: where a small mass would explain what is left, in sigma; the weight of evidence for a mass of
+#: each kind, constant.
+Plane = Literal["residual", "model", "chi2", "response", "evidence"]
+#: Those that are one number for the image, and where the fits have it.
+CONSTANT: Mapping[Plane, str] = {"chi2": "chi2", "evidence": "ln_bayes"}
 #: Stored fits of one kind mapped at once, bytes.
 _CACHE_BYTES = 1024**3
 #: Of stored values that are not float32.
@@ -56,13 +59,15 @@ class SmoothFit(StrictModel):
     def count(self, kind: Plane) -> int:
         """Number of planes of a kind."""
         if kind == "response":
-            return len(self.fit.response)
+            return len(self.fit.response.softenings)
+        if kind == "evidence":
+            return self.fit.response.n_groups
         return 1 if kind == "chi2" else len(self.instruments)
 
     def fitted(self, images: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Planes of images (B, C, H, W), fitted now; shape (B, n_planes, H, W).
 
-        A plane of a failed fit is 0: no residual, no model, and a chi2 of 1.
+        A plane of a failed fit is 0: no residual, no model, a chi2 of 1, no evidence.
         """
         fitter = _fitter(canonical_json(dump(self)), images.shape[-1])
         return self.planes_of(fitter.fit(images))
@@ -71,7 +76,7 @@ class SmoothFit(StrictModel):
         """Planes (n, n_planes, H, W) of fits."""
         size = fits.residual.shape[-1]
         planes = np.empty((len(fits), len(self.kinds), size, size), np.float32)
-        self.fill(planes, lambda kind: _one_kind(kind, getattr(fits, kind)))
+        self.fill(planes, lambda kind: _one_kind(kind, getattr(fits, CONSTANT.get(kind, kind))))
         return planes
 
     def fill(self, planes: NDArray[np.float32], values: Callable[[Plane], NDArray[Any]]) -> None:
@@ -83,11 +88,16 @@ class SmoothFit(StrictModel):
 
 
 def _one_kind(kind: Plane, values: NDArray[Any]) -> NDArray[Any]:
-    """Values of the planes of one kind, (n, count, H, W) or, where constant, (n, 1, 1, 1)."""
-    if kind != "chi2":
-        return values
-    believed = np.where(np.isfinite(values) & (values > 0), values, 1.0)
-    return np.log(believed).astype(np.float32)[:, None, None, None]
+    """Values of the planes of one kind, (n, count, H, W) or, where constant, (n, count, 1, 1)."""
+    if kind == "chi2":
+        believed = np.where(np.isfinite(values) & (values > 0), values, 1.0)
+        return np.log(believed).astype(np.float32)[:, None, None, None]
+    if kind == "evidence":
+        believed = np.nan_to_num(values)
+        # As it is where it is small; in sigma, sqrt(2 ln B), where it is large.
+        weight = believed / np.sqrt(1.0 + 0.5 * np.abs(believed))
+        return np.asarray(weight, np.float32)[..., None, None]
+    return values
 
 
 class PlaneSource:
@@ -111,9 +121,9 @@ class PlaneSource:
         out = np.empty((len(index), len(self._smooth_fit.kinds), size, size), np.float32)
 
         def values(kind: Plane) -> NDArray[Any]:
-            is_number = kind == "chi2"
-            shape = (1, 1, 1) if is_number else (self._smooth_fit.count(kind), size, size)
-            found = np.empty((len(index), *shape), _DTYPES.get(kind, np.float32))
+            pixels = (1, 1) if kind in CONSTANT else (size, size)
+            shape = (len(index), self._smooth_fit.count(kind), *pixels)
+            found = np.empty(shape, _DTYPES.get(kind, np.float32))
             stored[kind].gather(index, found)
             return found
 
@@ -133,8 +143,8 @@ class PlaneSource:
 
         def shards_of(kind: Plane) -> ShardCache:
             def values(shard: int) -> NDArray[Any]:
-                if kind == "chi2":
-                    return _one_kind(kind, store.numbers(shard)[kind])
+                if kind in CONSTANT:
+                    return _one_kind(kind, store.numbers(shard)[CONSTANT[kind]])
                 return store.pixels(shard, kind)
 
             return ShardCache(values, store.shard_size, _CACHE_BYTES)
@@ -177,11 +187,16 @@ def stored_smooth_fit(dataset: Any, planes: tuple[Plane, ...]) -> SmoothFit:  # 
         raise DatasetError(
             f"{folder}: {n_missing} of {store.n_shards} shards are not fitted; {command}"
         )
-    if "response" in planes and not config.response:
-        raise DatasetError(
-            f"{folder}: fits without response maps (their configuration says response: []); "
-            f"delete it, then {command}"
-        )
+    missing = {
+        "response": not config.response.softenings,
+        "evidence": not config.response.n_groups,
+    }
+    for plane in planes:
+        if missing.get(plane):
+            raise DatasetError(
+                f"{folder}: fits without {plane} (response.softenings and response.half_lengths "
+                f"of their configuration say for which masses); delete it, then {command}"
+            )
     instruments = dataset.require_simulation("a fit").instruments
     return SmoothFit(planes=planes, fit=config, instruments=instruments)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.core.config import StrictModel
-from pipeline.dataset.fitted import Plane, SmoothFit, stored_smooth_fit, with_planes
+from pipeline.dataset.fitted import CONSTANT, Plane, SmoothFit, stored_smooth_fit, with_planes
 from pipeline.dataset.store import Dataset
 
 #: Images of the train split that the constants are fitted on.
@@ -68,7 +68,7 @@ class Preprocess(StrictModel):
     stretch, band by band within each. ``background`` and ``sigma`` (electron/s, one per band) are
     used by ``normalise: fixed`` only. ``softening`` is in units of sigma: below it the stretches
     are linear. ``clip`` bounds the standardised output. ``smooth_fit`` adds channels behind these:
-    planes of a smooth-lens fit, stretched by ``asinh`` (the constant plane of chi2 is not).
+    planes of a smooth-lens fit, stretched by ``asinh`` (constant ones are not).
     """
 
     bands: tuple[str, ...]
@@ -88,6 +88,12 @@ class Preprocess(StrictModel):
     def out_channels(self) -> int:
         """Number of channels the network sees."""
         return len(self.bands) * len(self.stretch) + len(self._planes)
+
+    @property
+    def constant_channels(self) -> tuple[int, ...]:
+        """Those of the channels the network sees that hold one number an image."""
+        first = len(self.bands) * len(self.stretch)
+        return tuple(first + k for k, kind in enumerate(self._planes) if kind in CONSTANT)
 
     @property
     def is_unit_free(self) -> bool:
@@ -150,7 +156,7 @@ class Preprocess(StrictModel):
         sigma: NDArray[np.float64],
     ) -> NDArray[np.float32]:
         """The k-th plane of a fit, (B, 1, H, W); models get the units of their band's image."""
-        if kind == "chi2":
+        if kind in CONSTANT:
             return plane.astype(np.float32)
         if kind == "model":
             band = self._planes[:k].count("model")

@@ -3,9 +3,52 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.fit.config import FitConfig
 from pipeline.physics.geometry import Grid
 
 type Floats = NDArray[np.float64]
+
+#: Widths of the prior from its mean beyond which a value is not believed.
+_FAR = 5.0
+#: Gain in chi2 over no source at all below which there is none.
+_DETECTED = 50.0
+
+
+def doubts(
+    config: FitConfig,
+    names: tuple[str, ...],
+    z: Floats,
+    chi2: float,
+    gain: float,
+    unsettled: int | None,
+) -> str:
+    """Why a fit is poor; empty if it is good.
+
+    Parameters
+    ----------
+    config : FitConfig
+    names : tuple of str, length P
+    z : Floats, shape (P,)
+        Whitened coordinates.
+    chi2 : float
+        Reduced.
+    gain : float
+        In chi2, over no source.
+    unsettled : int or None
+        Steps of a fit that did not converge.
+    """
+    limit, far = config.poor_chi2, int(np.argmax(np.abs(z)))
+    if gain < _DETECTED:
+        return "no lensed source stands out of the noise"
+    if chi2 > limit:
+        return f"reduced chi2 is {chi2:.3g}, above {limit:g}"
+    if chi2 < 1.0 / limit:
+        return f"reduced chi2 is {chi2:.3g}: the noise is less than assumed"
+    if abs(z[far]) > _FAR:
+        return f"{names[far]} lies {abs(z[far]):.1f} widths of its prior off the mean"
+    if unsettled is not None:
+        return f"no convergence in {unsettled} steps"
+    return ""
 
 
 def in_half(maps: NDArray[np.floating], ok: NDArray[np.bool_]) -> NDArray[np.float16]:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from pipeline.core.cores import usable_cores
 from pipeline.engines import _jax_setup
-from pipeline.fit._finish import covariances, in_half, peaks
+from pipeline.fit._dictionary import Dictionary
+from pipeline.fit._finish import covariances, doubts, in_half, peaks
 from pipeline.fit._model import SmoothModel
 from pipeline.fit._prepare import Prepared, prepare, round_light
-from pipeline.fit._response import ResponseMaps
+from pipeline.fit._response import Response
 from pipeline.fit._solve import Linear, Observed, Solver, State, mapped
 from pipeline.fit._starts import Starter, start_offsets
 from pipeline.fit.config import FitConfig
@@ -42,10 +43,6 @@ _SUSPICIOUS = 4.0
 _WORTH = 4.0
 #: Change of -2 ln posterior between rounds below which weights and model agree.
 _SETTLED = 0.3
-#: Widths of the prior from its mean beyond which a value is not believed.
-_FAR = 5.0
-#: Gain in chi2 over no source at all below which there is none.
-_DETECTED = 50.0
 #: Waits for what is computed; jax gives it no types.
 _finished: Callable[[Array], Array] = jax.block_until_ready
 
@@ -58,7 +55,8 @@ class _Finished(NamedTuple):
     objective: Array  # -2 ln posterior, the normalisation of the noise included
     hessian: Array  # (P, P)
     log_det: Array
-    response: Array  # (S, n, n)
+    linear: Array  # (K + 1, 5 J): what the response is found from
+    squares: Array  # (15 J)
 
 
 @dataclass
@@ -97,13 +95,15 @@ class BatchFitter:
         self._fine = Solver(self._fine_model, search.tolerance, config.robust)
         self._coarse = Solver(coarse_model, 3.0 * search.tolerance)
         self._starter = Starter(coarse_model)
-        self._response = ResponseMaps(grid, config.response) if config.response else None
+        typical = self._coordinates.values(np.zeros(len(self._coordinates)))[0]
+        looked_for = Dictionary(grid, config.response, float(typical))
+        self._response = Response(looked_for) if config.response.n_groups else None
         #: Batches worth fitting at a time: XLA uses one core for each, and a GPU is full with one.
         self.n_threads = usable_cores() if jax.default_backend() == "cpu" else 1
         #: Whether a batch was fitted, so that its functions are compiled.
         self.has_run = False
         #: Processor time spent in each stage, s.
-        self.spent = dict.fromkeys(("start", "coarse", "fine", "result"), 0.0)
+        self.spent = dict.fromkeys(("start", "coarse", "fine", "result", "response"), 0.0)
         self._start = self._timed("start", mapped(self._start_one))
         self._screen = self._timed("coarse", mapped(self._screen_one))
         self._round = self._timed("fine", mapped(self._round_one))
@@ -169,18 +169,21 @@ class BatchFitter:
         log_weights = jnp.where(sigma_only > 0, jnp.log(jnp.maximum(sigma_only, 1e-30)), 0.0)
         objective = state.cost - 2.0 * jnp.sum(log_weights)
         gain = without - chi2
-        response = self._response_of(linear, state, weights, (seen.image - expected) * weights)
-        return _Finished(expected, residual, chi2, gain, objective, hessian, log_det, response)
+        traces = self._traces(linear, state, weights, (seen.image - expected) * weights)
+        return _Finished(expected, residual, chi2, gain, objective, hessian, log_det, *traces)
 
-    def _response_of(
+    def _traces(
         self, linear: Linear, state: State, weights: jax.Array, residual: jax.Array
-    ) -> jax.Array:
-        """Maps (S, n, n) of where a small mass would explain the residual."""
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the response needs to know of an image."""
         if self._response is None:
-            return jnp.zeros((0, self._grid.n_pix, self._grid.n_pix), residual.dtype)
+            return jnp.zeros((0, 0)), jnp.zeros(0)
         values = self._coordinates.values(state.z)
-        slopes = self._fine_model.slopes(values, state.amplitudes) * weights[:, None]
-        return self._response(slopes, residual, *self._fine.derivatives(linear, state, weights))
+        middles = self._response.middles
+        slopes = self._fine_model.slopes(values, state.amplitudes, middles) * weights[:, None]
+        return self._response.traces(
+            slopes, residual, *self._fine.derivatives(linear, state, weights)
+        )
 
     def _best_start(
         self,
@@ -287,23 +290,16 @@ class BatchFitter:
         chi2 = np.asarray(end.chi2[:n], np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             reduced = chi2 / (n_used - n_free)
-        judged = [self._judge(k, prepared.reasons[k], z[k], reduced[k], best) for k in range(n)]
+        judged = [self._judged(k, prepared.reasons[k], z[k], reduced[k], best) for k in range(n)]
         status = tuple(str(s) for s, _ in judged)
         ok = np.array([s != Status.FAILED for s, _ in judged], bool).reshape(n)
         unit = prepared.unit
-        log_unit = np.log(unit) * n_used
-        evidence = (
-            -0.5
-            * (
-                np.asarray(end.objective[:n], np.float64)
-                + n_used * np.log(2.0 * np.pi)
-                + log_det
-                + np.asarray(end.log_det[:n], np.float64)
-            )
-            - log_unit
-        )
+        objective, of_flux = (np.asarray(a[:n], np.float64) for a in (end.objective, end.log_det))
+        total = objective + n_used * np.log(2.0 * np.pi) + log_det + of_flux
+        evidence = -0.5 * total - np.log(unit) * n_used
         scaled = unit[:, None, None, None]
-        response = in_half(end.response[:n], ok)
+        response, bayes = self._looked_for(end, n)
+        response = in_half(response, ok)
         nan = np.where(ok, 1.0, np.nan)
 
         def pixels(a: NDArray[Any], scale: Floats | float) -> NDArray[np.float32]:
@@ -320,6 +316,7 @@ class BatchFitter:
             residual=pixels(end.residual, 1.0),
             response=response,
             perturber=peaks(response, self._grid),
+            ln_bayes=bayes * nan[:, None],
             chi2=reduced * nan,
             n_used=n_used,
             log_evidence=evidence * nan,
@@ -330,30 +327,29 @@ class BatchFitter:
             reason=tuple(reason for _, reason in judged),
         )
 
-    def _judge(
+    def _looked_for(self, end: _Finished, n: int) -> tuple[NDArray[Any], Floats]:
+        """Maps (n, S, H, W) and ln Bayes factors (n, G) of masses that the models lack."""
+        if self._response is None:
+            side = self._grid.n_pix
+            return np.zeros((n, 0, side, side)), np.zeros((n, 0))
+        before = time.process_time()
+        maps, bayes = self._response.of_batch(end.linear[:n], end.squares[:n], self._size)
+        self.spent["response"] += time.process_time() - before
+        return maps, bayes
+
+    def _judged(
         self, k: int, reason: str, z: Floats, chi2: float, best: _Best
     ) -> tuple[Status, str]:
         """Status of one image, and why it is not good."""
         end = best.finished
+        numbers = (end.expected[k], end.hessian[k], end.objective[k])
+        if not reason and not all(np.isfinite(a).all() for a in (z, chi2, *numbers)):
+            reason = "the fit left the numbers that can be represented"
         if reason:
             return Status.FAILED, reason
-        numbers = (z, chi2, end.expected[k], end.hessian[k], end.objective[k])
-        if not all(np.isfinite(a).all() for a in numbers):
-            return Status.FAILED, "the fit left the numbers that can be represented"
-        if end.gain[k] < _DETECTED:
-            return Status.POOR, "no lensed source stands out of the noise"
-        if chi2 > self._config.poor_chi2:
-            limit = self._config.poor_chi2
-            return Status.POOR, f"reduced chi2 is {chi2:.3g}, above {limit:g}"
-        if chi2 < 1.0 / self._config.poor_chi2:
-            return Status.POOR, f"reduced chi2 is {chi2:.3g}: the noise is less than assumed"
-        far = int(np.argmax(np.abs(z)))
-        if abs(z[far]) > _FAR:
-            name = self._coordinates.names[far]
-            return Status.POOR, f"{name} lies {abs(z[far]):.1f} widths of its prior off the mean"
-        if not best.state.done[k]:
-            return Status.POOR, f"no convergence in {int(best.iterations[k])} steps"
-        return Status.GOOD, ""
+        steps = None if best.state.done[k] else int(best.iterations[k])
+        doubt = doubts(self._config, self._coordinates.names, z, chi2, float(end.gain[k]), steps)
+        return (Status.POOR, doubt) if doubt else (Status.GOOD, "")
 
     def _padded(self, seen: Observed) -> Observed:
         """Blank images behind the last, up to the batch size."""

@@ -142,22 +142,32 @@ class SmoothModel:
         pixels = self._on_pixels_by_band(_barrier(both))
         return pixels[:, : len(columns)], pixels[:, len(columns) :]
 
-    def slopes(self, values: jax.Array, amplitudes: jax.Array) -> jax.Array:
-        """Derivatives of the image by a shift of all rays in the source plane, along x and along y.
+    def slopes(
+        self, values: jax.Array, amplitudes: jax.Array, middles: tuple[jax.Array, ...]
+    ) -> jax.Array:
+        """Derivatives of the image by five shifts of the rays in the source plane.
+
+        By (1, 0), (0, 1), (dx, 0), (dy, dx) and (0, dy), dx, dy from the pixel's place to a ray's.
 
         Parameters
         ----------
         values : jax.Array, shape (P,)
         amplitudes : jax.Array, shape (C, L)
+        middles : tuple of jax.Array, shape (M,) each
+            Places x and y, arcsec, that belong to the pixels.
 
         Returns
         -------
-        jax.Array, shape (C, 2, M)
+        jax.Array, shape (C, 5, M)
         """
         rest = values[self._n_macro :]
         bx, by = _barrier(self._traced(values[: self._n_macro]))
-        slopes = self._source_slopes(self._along((bx, by, rest), amplitudes), bx, rest)
-        return self._on_pixels_by_band(jnp.stack(slopes, axis=1))
+        by_x, by_y = self._source_slopes(self._along((bx, by, rest), amplitudes), bx, rest)
+        x, y, (at_x, at_y) = self._x, self._y, middles
+        rays = jnp.stack([by_x, by_y, x * by_x, y * by_x, x * by_y, y * by_y], axis=1)
+        p, q, xp, yp, xq, yq = jnp.moveaxis(self._on_pixels_by_band(rays), 1, 0)
+        twist = (yp - at_y * p) + (xq - at_x * q)
+        return jnp.stack([p, q, xp - at_x * p, twist, yq - at_y * q], axis=1)
 
     def _along(
         self, point: tuple[jax.Array, jax.Array, jax.Array], amplitudes: jax.Array

@@ -1,74 +1,83 @@
 """Where a small mass would explain what a smooth fit leaves: linear gravitational imaging.
 
-A mass of squared Einstein radius m at a place p, softened by s, changes the image by m t, to first
-order, with t(theta) = -(gradient of the source) . (theta - p)/(|theta - p|^2 + s^2), blurred by the
-PSF, which is small beside the template and is therefore applied to the gradient alone. With
-everything in units of sigma, residual r and the derivatives B of the image by all parameters of the
-fit, their priors included, m has the estimate T/N +- 1/sqrt N where
+A mass of squared Einstein radius m at some place changes the image by m t, to first order, with t
+the blurred product of the source's gradient and minus the deflection for m = 1. With everything in
+units of sigma, residual r and an orthonormal basis Q of the changes that the fit itself can follow,
+its priors included, the logarithm of the likelihood gains m T - m^2 N / 2 where
 
-    T = t . r,    N = t . t - (B t) . (B B^T + prior)^-1 (B t):
+    T = t . r,    N = t . t - |Q t|^2:
 
-the fit would follow part of the change, and that part says nothing (compare the potential
-corrections of Koopmans 2005 and Vegetti & Koopmans 2009). T and t . t are correlations of fields
-with fixed kernels; these are written as sums of Gaussians, which act on rows and columns in turn.
+what the fit would have followed says nothing (compare the potential corrections of Koopmans 2005
+and Vegetti & Koopmans 2009). A distant mass only moves and shears the image; N is a hundredth of
+t . t and less, so both are found from one and the same t: the deflection is a plane in each block
+of pixels (``_dictionary.py``), exact to the first order through PSF and block, and T, Q t and t . t
+are products with sums over each block.
 """
 
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.physics.geometry import Grid
+from pipeline.engines import _jax_setup
+from pipeline.fit._dictionary import N_FIELDS, Dictionary
+from pipeline.physics.profiles.array_api import Array
 
-type Floats = NDArray[np.float64]
-
-#: A priori standard deviation of the squared Einstein radius of such a mass, arcsec^2.
+#: A priori standard deviation of the squared Einstein radius of the masses in the maps, arcsec^2.
 PRIOR = 1e-2
-#: Pixels of the image along a pixel of N, which is smooth.
-_STEP = 2
 #: Least share of t . t that the fit leaves.
-_LEAST = 0.02
-#: Step of the rates of Gaussians, in their logarithm.
-_LOG_STEP = 1.25
+LEAST = 3e-4
+#: Values of theta_E over which Bayes factors are averaged.
+N_SIZES = 12
 #: Ridge on normalised derivatives, as in the solver's own equations.
-_RIDGE = 1e-4
+_RIDGE = 1e-5
+#: Masses of one step, and on a CPU images: small enough for its cache, many enough for its speed.
+_MASSES, _IMAGES = 64, 4
+#: Pairs of fields, and how often each counts in a square.
+_PAIRS = tuple((a, b) for a in range(N_FIELDS) for b in range(a, N_FIELDS))
 
 
-class ResponseMaps:
-    """Maps of T/sqrt(N + 1/prior^2): how significantly the data ask for a mass at each place.
+class Response:
+    """Maps of T/sqrt(N + 1/prior^2), and Bayes factors, of every mass of a dictionary.
 
     Parameters
     ----------
-    grid : Grid
-        Places are the pixels of its image.
-    softenings : tuple of float
-        arcsec; a map for each.
+    dictionary : Dictionary
     """
 
-    def __init__(self, grid: Grid, softenings: tuple[float, ...]) -> None:
-        self._n = grid.n_pix
-        self._n_coarse = -(-grid.n_pix // _STEP)
-        rates, weights = _exponentials(grid, min(softenings))
-        damped = np.exp(-rates * np.square(softenings)[:, None])
-        # As 1/R^2 and 1/R^4 are integrals of exp(-t R^2) and t exp(-t R^2) over t.
-        self._weights = jnp.asarray(weights * damped)
-        self._square_weights = jnp.asarray(weights * rates * damped)
-        self._fine = _moments(self._n, grid.pixel_scale, rates)
-        self._coarse = _moments(self._n_coarse, grid.pixel_scale * _STEP, rates)
+    def __init__(self, dictionary: Dictionary) -> None:
+        self._dictionary = dictionary
+        self._groups = dictionary.groups
+        self._n_maps = len(dictionary.perturbers.softenings)
+        self._n_masses = self._groups[-1].stop
+        fields = dictionary.fields()
+        missing = -len(fields) % _MASSES
+        fields = np.pad(fields, ((0, missing), (0, 0), (0, 0)))
+        self._fields = jnp.asarray(fields.reshape(-1, _MASSES, *fields.shape[1:]))
+        axis = dictionary.block_axis.repeat(dictionary.binning)[: dictionary.grid.n_pix]
+        #: Middle of the block of each pixel, arcsec: x and y, each of shape (M,).
+        self.middles = tuple(jnp.asarray(a.ravel(), jnp.float32) for a in np.meshgrid(axis, axis))
+        low, high = np.log(dictionary.perturbers.theta_E)
+        steps = (np.arange(N_SIZES) + 0.5) / N_SIZES
+        self._sizes = np.exp(low + (high - low) * steps) ** 2
+        self._compiled: Callable[..., tuple[Array, Array]] = jax.jit(
+            self._evaluate, compiler_options=_jax_setup.ONE_THREAD
+        )
 
-    def __call__(
+    def traces(
         self, slopes: jax.Array, residual: jax.Array, derivatives: jax.Array, prior: jax.Array
-    ) -> jax.Array:
-        """Maps (S, n, n) of one image.
+    ) -> tuple[jax.Array, jax.Array]:
+        """Sums over blocks of one image: (K + 1, 5 J) for Q and r, and (15 J) for t . t.
 
         Parameters
         ----------
-        slopes : jax.Array, shape (C, 2, M)
-            Derivatives of the image by a shift of the rays in the source plane, over sigma.
+        slopes : jax.Array, shape (C, 5, M)
+            Derivatives of the image by the five fields of a shift of the rays in the source plane,
+            over sigma.
         residual : jax.Array, shape (C, M)
             Over sigma.
         derivatives : jax.Array, shape (K, C, M)
@@ -76,93 +85,126 @@ class ResponseMaps:
         prior : jax.Array, shape (K, K)
             Half the second derivatives of -2 ln prior by these.
         """
-        n = self._n
-        # A deflection moves the rays in the source plane by its negative.
-        slopes = -slopes.reshape(*slopes.shape[:2], n, n)
-        pull = jnp.sum(slopes * residual.reshape(-1, 1, n, n), 0)
         size = jnp.sqrt(jnp.sum(derivatives**2, (1, 2)) + jnp.diagonal(prior))
         scale = jnp.where(size > 0, 1.0 / jnp.where(size > 0, size, 1.0), 0.0)
         unit = derivatives * scale[:, None, None]
         inner = jnp.einsum("kcm,lcm->kl", unit, unit, precision="highest")
-        inner = (
-            inner + prior * scale[:, None] * scale + _RIDGE * jnp.eye(len(unit), dtype=unit.dtype)
-        )
-        factor = jnp.linalg.cholesky(inner)
-        flat = unit.reshape(len(unit), -1)
-        basis = jax.lax.linalg.triangular_solve(factor, flat, left_side=True, lower=True)
-        flat_slopes = slopes.reshape(*slopes.shape[:2], -1)
-        basis = basis.reshape(derivatives.shape)
-        shared = jnp.einsum("kcm,cdm->kdm", basis, flat_slopes, precision="highest")
-        shared = _pulled(self._binned(shared), self._coarse, self._weights)
-        x, y = slopes[:, 0], slopes[:, 1]
-        squares = jnp.stack([jnp.sum(a, 0) for a in (x * x, 2.0 * x * y, y * y)])
-        whole = _squared(self._binned(squares.reshape(3, -1)), self._coarse, self._square_weights)
-        known = jnp.maximum(whole - jnp.sum(shared**2, 0), _LEAST * whole)
-        wide = (len(known), _STEP * self._n_coarse, _STEP * self._n_coarse)
-        known = jax.image.resize(known, wide, "linear")[:, :n, :n]
-        found = _pulled(pull[None], self._fine, self._weights)[0]
-        maps: jax.Array = found * jax.lax.rsqrt(known + PRIOR**-2)
-        return maps
+        ridge = _RIDGE * jnp.eye(len(unit), dtype=unit.dtype)
+        factor = jnp.linalg.cholesky(inner + prior * scale[:, None] * scale + ridge)
+        # By the inverse of the factor: XLA solves for many right-hand sides slowly.
+        eye = jnp.eye(len(unit), dtype=unit.dtype)
+        inverse = jax.lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
+        basis = jnp.matmul(inverse, unit.reshape(len(unit), -1), precision="highest")
+        rows = jnp.concatenate([basis.reshape(derivatives.shape), residual[None]])
+        # A deflection moves the rays in the source plane by its negative.
+        linear = self._summed(jnp.sum(rows[:, :, None] * -slopes, 1))
+        squares = jnp.stack([jnp.sum(slopes[:, a] * slopes[:, b], 0) for a, b in _PAIRS])
+        return linear.reshape(len(rows), -1), self._summed(squares).reshape(-1)
 
-    def _binned(self, fields: jax.Array) -> jax.Array:
-        """Sums of fields (..., n n) over pixels of N, (..., m, m)."""
-        n, m = self._n, self._n_coarse
+    def __call__(self, n_images: int, linear: Array, squares: Array) -> tuple[Array, Array]:
+        """Maps (B, S, n, n) and logarithms of Bayes factors (B, G) of a batch of traces.
+
+        Parameters
+        ----------
+        n_images : int
+            The first of the batch that count; on a CPU the others cost nothing and hold nothing.
+        linear : Array, shape (B, K + 1, 5 J)
+        squares : Array, shape (B, 15 J)
+        """
+        return self._compiled(n_images, self._fields, linear, squares)
+
+    def of_batch(
+        self, linear: Array, squares: Array, size: int
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Maps and logarithms of Bayes factors of n images, with the code compiled for ``size``."""
+        n = len(linear)
+        missing = size - n
+        linear = np.pad(linear, ((0, missing), (0, 0), (0, 0)))
+        maps, bayes = self(n, linear, np.pad(squares, ((0, missing), (0, 0))))
+        return np.asarray(maps[:n]), np.asarray(bayes[:n], np.float64)
+
+    def significances(
+        self, n_images: int, linear: Array, squares: Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """T and N, (B, masses) each, of every mass of the dictionary; parameters as in a call."""
+        return self._products(n_images, self._fields, linear, squares)
+
+    def _summed(self, fields: jax.Array) -> jax.Array:
+        """Sums of fields (..., M) over blocks, (..., J)."""
+        n, b, m = self._dictionary.grid.n_pix, self._dictionary.binning, self._dictionary.n_blocks
         square = fields.reshape(*fields.shape[:-1], n, n)
-        rest = [(0, 0)] * (square.ndim - 2) + [(0, _STEP * m - n)] * 2
-        blocks = jnp.pad(square, rest).reshape(*square.shape[:-2], m, _STEP, m, _STEP)
-        return blocks.sum((-3, -1))
+        rest = [(0, 0)] * (square.ndim - 2) + [(0, b * m - n)] * 2
+        square = jnp.pad(square, rest)
+        # Strided sums: XLA's reduction over short axes is several times slower.
+        square = functools.reduce(jnp.add, (square[..., k::b, :] for k in range(b)))
+        square = functools.reduce(jnp.add, (square[..., k::b] for k in range(b)))
+        return square.reshape(*fields.shape[:-1], m * m)
 
+    def _evaluate(
+        self, n_images: Array, fields: jax.Array, linear: jax.Array, squares: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        found, known = self._products(n_images, fields, linear, squares)
+        maps = self._maps(found * jax.lax.rsqrt(known + PRIOR**-2))
+        return maps, self._bayes(found, known)
 
-def _exponentials(grid: Grid, least: float) -> tuple[Floats, Floats]:
-    """Rates t and weights w of 1/R^2 = sum of w exp(-t R^2), from the least R to all of the image.
+    def _products(
+        self, n_images: Array, fields: jax.Array, linear: jax.Array, squares: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """T and N of every mass, (B, masses) each."""
+        n_batch, n_rows, _ = linear.shape
+        on_cpu = jax.default_backend() == "cpu"
+        size = _IMAGES if on_cpu else n_batch
+        missing = -n_batch % size
+        linear = jnp.pad(linear, ((0, missing), (0, 0), (0, 0))).reshape(
+            -1, size * n_rows, linear.shape[2]
+        )
+        squares = jnp.pad(squares, ((0, missing), (0, 0))).reshape(-1, size, squares.shape[1])
+        n_steps = (n_images + size - 1) // size if on_cpu else 1
 
-    The trapezoidal rule in ln t: its error is 0.5 % for steps of 1.25.
-    """
-    farthest = 2.0 * math.sqrt(2.0) * grid.half_width
-    low, high = math.log(0.05 / farthest**2), math.log(6.0 / least**2)
-    logs = np.arange(low, high + _LOG_STEP, _LOG_STEP)
-    return np.exp(logs), _LOG_STEP * np.exp(logs)
+        def of_masses(some: jax.Array) -> jax.Array:
+            flat = some.reshape(_MASSES, -1)
+            twice = jnp.stack([(1 + (a != b)) * some[:, a] * some[:, b] for a, b in _PAIRS], 1)
+            twice = twice.reshape(_MASSES, -1)
 
+            def of_images(k: jax.Array, answer: jax.Array) -> jax.Array:
+                along = jnp.matmul(flat, linear[k].T, precision="highest")
+                along = along.reshape(_MASSES, size, n_rows)
+                whole = jnp.matmul(twice, squares[k].T, precision="highest")
+                left = whole - jnp.sum(along[:, :, :-1] ** 2, 2)
+                known = jnp.maximum(left, LEAST * whole)
+                return answer.at[k].set(jnp.stack([along[:, :, -1], known]))
 
-def _moments(n: int, spacing: float, rates: Floats) -> jax.Array:
-    """Matrices d^j exp(-t d^2), (3, T, n, n), of the distance d from a place to a pixel, j < 3."""
-    steps = np.arange(n) * spacing
-    distance = steps - steps[:, None]
-    bell = np.exp(-rates[:, None, None] * distance**2)
-    return jnp.asarray(np.stack([bell, distance * bell, distance**2 * bell]))
+            empty = jnp.zeros((len(linear), 2, _MASSES, size), linear.dtype)
+            filled: jax.Array = jax.lax.fori_loop(0, n_steps, of_images, empty)
+            return filled
 
+        all_masses = jnp.moveaxis(jax.lax.map(of_masses, fields), 0, 2)  # (steps, 2, ., ., size)
+        flat = all_masses.reshape(len(linear), 2, -1, size)[:, :, : self._n_masses]
+        both = jnp.moveaxis(flat, 3, 1).reshape(-1, 2, self._n_masses)[:n_batch]
+        return both[:, 0], both[:, 1]
 
-def _pulled(fields: jax.Array, moments: jax.Array, weights: jax.Array) -> jax.Array:
-    """Fields (F, 2, n, n) of vectors along (theta - p)/(|theta - p|^2 + s^2): (F, S, n, n)."""
-    flat, slanted, _ = moments.astype(fields.dtype)
-    return _summed(((flat, fields[:, 0], slanted), (slanted, fields[:, 1], flat)), weights)
+    def _maps(self, values: jax.Array) -> jax.Array:
+        """Values of the round masses, on the pixels of the image: linear between places."""
+        dictionary, side = self._dictionary, len(self._dictionary.lattice)
+        where = np.flatnonzero(dictionary.in_reach)
+        n = self._n_maps
+        flat = jnp.zeros((len(values), n, side**2), values.dtype)
+        maps = flat.at[:, :, where].set(
+            values[:, : n * len(where)].reshape(len(values), n, len(where))
+        )
+        grid = dictionary.grid
+        pixels = (np.arange(grid.n_pix) - (grid.n_pix - 1) / 2.0) * grid.pixel_scale
+        distance = pixels[:, None] - dictionary.lattice
+        step = np.diff(dictionary.lattice[:2])
+        hats = jnp.asarray(np.maximum(0.0, 1.0 - np.abs(distance) / step), values.dtype)
+        square = maps.reshape(len(values), n, side, side)
+        return jnp.einsum("yi,bsij,xj->bsyx", hats, square, hats, precision="highest")
 
-
-def _squared(fields: jax.Array, moments: jax.Array, weights: jax.Array) -> jax.Array:
-    """Sums (S, n, n) of xx, xy and yy of ``fields`` (3, n, n) by the squares of that kernel."""
-    flat, slanted, curved = moments.astype(fields.dtype)
-    xx, xy, yy = fields[:, None]
-    parts = ((flat, xx, curved), (slanted, xy, slanted), (curved, yy, flat))
-    return _summed(parts, weights)[0]
-
-
-def _summed(
-    parts: Sequence[tuple[jax.Array, jax.Array, jax.Array]], weights: jax.Array
-) -> jax.Array:
-    """Sums over parts and T of weights (S, T), rows (T, n, n), field, columns (T, n, n) transposed.
-
-    Fields (F, n, n) are mapped at once, so that everything is a product of two large matrices, in
-    full precision on a GPU too.
-    """
-    product = functools.partial(jnp.matmul, precision="highest")
-    n_terms, n, _ = parts[0][0].shape
-    halves = []
-    for _, field, columns in parts:
-        across = product(field.reshape(-1, n), columns.reshape(-1, n).T)  # (F n, T n)
-        halves.append(jnp.moveaxis(across.reshape(len(field), n, n_terms, n), 2, 0))
-    half = jnp.concatenate(halves, axis=2)  # (T, F, parts n, n)
-    half = jnp.moveaxis(half, 1, 2).reshape(n_terms, len(parts) * n, -1)
-    rows = jnp.concatenate([rows for rows, _, _ in parts], axis=2)  # (T, n, parts n)
-    terms = jnp.stack([product(rows[k], half[k]) for k in range(n_terms)])
-    total = product(weights.astype(terms.dtype), terms.reshape(n_terms, -1))
-    return jnp.moveaxis(total.reshape(len(weights), n, -1, n), 2, 0)
+    def _bayes(self, found: jax.Array, known: jax.Array) -> jax.Array:
+        """Ln of the mean gain in likelihood over the masses of each group and over their sizes."""
+        factors = []
+        for group in self._groups:
+            gains = [m * found[:, group] - 0.5 * m**2 * known[:, group] for m in self._sizes]
+            every = jnp.concatenate(gains, axis=1)
+            factors.append(jax.nn.logsumexp(every, axis=1) - np.log(every.shape[1]))
+        return jnp.stack(factors, axis=1)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.config import StrictModel, hint, load_config
 from pipeline.core.resources import sim_params
+from pipeline.physics.quantities import Angle
 
 
 class GaussianPrior(StrictModel):
@@ -92,6 +93,34 @@ class Search(StrictModel):
     tolerance: float = Field(default=0.02, gt=0)  # of -2 ln posterior: smaller gains end a fit
 
 
+class Perturbers(StrictModel):
+    """Masses that the model lacks and that are looked for in what it leaves of the image.
+
+    Round ones anywhere in the image, and rods about its middle.
+    """
+
+    softenings: tuple[Angle, ...] = (0.05, 0.2, 0.6)  # of round masses, arcsec
+    half_lengths: tuple[Angle, ...] = (0.075, 0.12, 0.19, 0.3, 0.48, 0.75, 1.2)  # of rods, arcsec
+    rod_reach: float = Field(default=0.36, gt=0)  # of the middles of rods, in mean prior theta_E
+    # Einstein radii, arcsec, over which Bayes factors are averaged, evenly in the logarithm.
+    theta_E: tuple[Angle, Angle] = (0.03, 0.25)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.theta_E[0] < self.theta_E[1]:
+            raise ValueError(f"theta_E must be (low, high), found {list(self.theta_E)}")
+        for name in ("softenings", "half_lengths"):
+            lengths = getattr(self, name)
+            if len(set(lengths)) < len(lengths):
+                raise ValueError(f"{name} must be different, found {list(lengths)}")
+        return self
+
+    @property
+    def n_groups(self) -> int:
+        """Number of kinds of masses, each of which has a Bayes factor."""
+        return len(self.softenings) + len(self.half_lengths)
+
+
 class FitConfig(StrictModel):
     """A smooth-lens fit."""
 
@@ -101,8 +130,7 @@ class FitConfig(StrictModel):
     supersample: int = Field(default=2, ge=1, le=8)
     precision: Literal["float32", "float64"] = "float32"
     robust: float | None = Field(default=None, gt=0)  # sigma beyond which pixels count less
-    # Softening lengths, arcsec, of the small masses whose trace in the residual is mapped.
-    response: tuple[Annotated[float, Field(gt=0)], ...] = (0.05, 0.2, 0.6)
+    response: Perturbers = Perturbers()
     poor_chi2: float = Field(
         default=1.25, gt=1
     )  # reduced chi2 above which, or below 1/which, a fit is poor

@@ -43,6 +43,10 @@ class Fits:
     perturber : Floats, shape (n, 3)
         The most significant small mass that the model lacks: the highest value of the response
         maps, sigma, and its place (x, y), arcsec. NaN where no mass is asked for.
+    ln_bayes : Floats, shape (n, G)
+        Logarithm of how much likelier the image is with one mass of a kind that the model lacks, in
+        the mean over places, angles and sizes: round ones of each softening length, then rods of
+        each half length. To first order in the mass.
     chi2 : Floats, shape (n,)
         Reduced: over the pixels used less the parameters fitted.
     n_used : integer array, shape (n,)
@@ -64,6 +68,7 @@ class Fits:
     residual: NDArray[np.float32]
     response: NDArray[np.float16]
     perturber: Floats
+    ln_bayes: Floats
     chi2: Floats
     n_used: NDArray[np.int64]
     log_evidence: Floats

@@ -23,7 +23,7 @@ from pipeline.core.provenance import canonical_json, sha256_hex
 from pipeline.fit.config import FitConfig
 from pipeline.fit.result import Fits
 
-FORMAT, FORMAT_VERSION = "deeplense-fits", 2
+FORMAT, FORMAT_VERSION = "deeplense-fits", 3
 #: Folder of the fits inside that of a dataset.
 FOLDER = "fit"
 #: Arrays of pixels, each a file of its own.

@@ -233,6 +233,7 @@ class Session:
             image_size=dataset.image_shape[1],
             class_names=dataset.class_names,
             targets=self.targets,
+            constant_channels=self.preprocess.constant_channels,
             seed=config.seed,
         )
         labels = dataset.first_labels().astype(np.int64)

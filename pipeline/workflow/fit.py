@@ -330,6 +330,10 @@ def _columns(job: _Job, fits: Fits) -> Iterator[tuple[str, Any, str]]:
         yield f"{name}_error", fits.errors[:, k], unit
     for k, (name, unit) in enumerate((("sigma", ""), ("x", "arcsec"), ("y", "arcsec"))):
         yield f"perturber_{name}", fits.perturber[:, k], unit
+    kinds = [f"mass_{length:g}" for length in job.config.response.softenings]
+    kinds += [f"rod_{length:g}" for length in job.config.response.half_lengths]
+    for k, kind in enumerate(kinds):
+        yield f"ln_bayes_{kind}", fits.ln_bayes[:, k], ""
     yield "bic", fits.bic, ""
     yield "log_evidence", fits.log_evidence, ""
     yield "n_used", fits.n_used, ""

@@ -31,7 +31,7 @@ SMALL = [
     "splits={train: 0.5, val: 0.25, test: 0.25}",
     "keep=[noiseless]",
 ]
-WANTED = PreprocessConfig(smooth_fit=("residual", "model", "chi2", "response"))
+WANTED = PreprocessConfig(smooth_fit=("residual", "model", "chi2", "response", "evidence"))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,12 @@ def preprocess(dataset: Dataset) -> Preprocess:
 
 def test_channels_are_the_bands_then_the_planes(preprocess: Preprocess) -> None:
     assert preprocess.smooth_fit is not None
-    n_maps = len(preprocess.smooth_fit.fit.response)
-    assert preprocess.smooth_fit.kinds == ("residual", "model", "chi2", *["response"] * n_maps)
-    assert preprocess.out_channels == 4 + n_maps == len(preprocess.offset) == len(preprocess.scale)
+    looked_for = preprocess.smooth_fit.fit.response
+    n_maps, n_kinds = len(looked_for.softenings), looked_for.n_groups
+    maps, evidence = ["response"] * n_maps, ["evidence"] * n_kinds
+    assert preprocess.smooth_fit.kinds == ("residual", "model", "chi2", *maps, *evidence)
+    n_channels = 4 + n_maps + n_kinds
+    assert preprocess.out_channels == n_channels == len(preprocess.offset)
 
 
 def test_stored_planes_are_those_of_a_fit_on_the_spot(
@@ -120,8 +123,8 @@ def test_a_dataset_without_fits_is_refused_with_the_command(bare: Path) -> None:
 def test_fits_without_the_maps_that_are_wanted_are_refused(bare: Path, tmp_path: Path) -> None:
     path = tmp_path / "mapless.zarr"
     shutil.copytree(bare, path)
-    run_fit([path], None, config="sie", store=True, overrides=["response=[]"])
-    with pytest.raises(DatasetError, match="without response maps"):
+    run_fit([path], None, config="sie", store=True, overrides=["response.softenings=[]"])
+    with pytest.raises(DatasetError, match="without response "):
         fit_preprocess(open_dataset(path), WANTED)
     residual = PreprocessConfig(smooth_fit=("residual",))
     assert fit_preprocess(open_dataset(path), residual).out_channels == 2
