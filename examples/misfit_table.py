@@ -156,13 +156,15 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=600)
+    names = [case.name for case in CASES]
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     kept = arguments.out / "misfits.json"
     rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
     done = {r["case"] for r in rows}
     for case in CASES:
-        if case.name not in done:
+        if case.name in arguments.cases and case.name not in done:
             rows.append(row(arguments.run, case, arguments.out, arguments.images))
             atomic_write(kept, json.dumps(rows, indent=1) + "\n")
             print(table(rows[-1:]).splitlines()[-1], flush=True)

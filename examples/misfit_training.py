@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--core-minutes", type=float, default=4.0)
-    parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE")
     arguments = parser.parse_args()
     kept = arguments.out / "misfits.json"
     rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []

@@ -16,7 +16,7 @@ import numpy as np
 from astropy.table import Table
 from novelty_methods import junk
 
-from pipeline.checkpoint.spec import EVALUATION_FILE, read_spec
+from pipeline.checkpoint.spec import EVALUATION_FILE, find_run, read_spec
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.inference.catalogue import OOD_NOVELTY
 from pipeline.inference.score import run_scoring
@@ -105,7 +105,7 @@ def coverage(table: Table, target: str, truth: np.ndarray) -> None:
 def main() -> None:
     """Print what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=find_run, help="run folder, or a network that ships")
     parser.add_argument("data", type=Path)
     asked = parser.parse_args()
     data = open_dataset(asked.data)
