@@ -116,7 +116,7 @@ def network_outputs(
         image = prepared.to(device, memory_format=network.memory_format)
         features = network.backbone(image)
         values = network.read(features, image)
-        description = describe(image, features)
+        description = describe(network.backbone.pictures(image), features)
     return (
         values.float().cpu().numpy().astype(np.float64),
         description.cpu().numpy().astype(np.float64),

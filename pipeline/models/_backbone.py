@@ -41,6 +41,10 @@ class Backbone(nn.Module):
         """Return features (B, n_features); no softmax, no normalisation of the input."""
         raise NotImplementedError
 
+    def pictures(self, image: Tensor) -> Tensor:
+        """Those channels of images (B, C, H, W) that are pictures, not one number an image."""
+        return image
+
     def features_map(self, image: Tensor) -> Tensor:
         """Features with their place in the image (B, map_channels, h, w)."""
         raise NotImplementedError

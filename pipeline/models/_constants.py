@@ -47,11 +47,15 @@ class WithConstants(Backbone):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return features (B, n_features): those of the inner backbone, then the mixed ones."""
-        return self._joined(self.inner(image[:, self._pictures]), image[:, self._constant])
+        return self._joined(self.inner(self.pictures(image)), image[:, self._constant])
+
+    def pictures(self, image: Tensor) -> Tensor:
+        """The channels that the inner backbone sees."""
+        return image[:, self._pictures]
 
     def features_map(self, image: Tensor) -> Tensor:
         """Those of the inner backbone, and the constant channels on as many pixels."""
-        maps = self.inner.features_map(image[:, self._pictures])
+        maps = self.inner.features_map(self.pictures(image))
         numbers = image[:, self._constant, :1, :1].expand(-1, -1, *maps.shape[-2:])
         return torch.cat((maps, numbers), dim=1)
 
