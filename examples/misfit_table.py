@@ -10,7 +10,7 @@ novelty flags, and the share of poor fits among the smooth ones. Finished rows a
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,16 +159,31 @@ def main() -> None:
     names = [case.name for case in CASES]
     parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    kept = arguments.out / "misfits.json"
+    asked = [case for case in CASES if case.name in arguments.cases]
+    fill(
+        arguments.out / "misfits.json",
+        asked,
+        lambda case: row(arguments.run, case, arguments.out, arguments.images),
+        table,
+    )
+
+
+def fill(
+    kept: Path,
+    cases: Sequence[Case],
+    row_of: Callable[[Case], dict[str, Any]],
+    table_of: Callable[[Sequence[dict[str, Any]]], str],
+) -> None:
+    """Make the rows that are not kept yet, keep each, and print it; then print all."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
     done = {r["case"] for r in rows}
-    for case in CASES:
-        if case.name in arguments.cases and case.name not in done:
-            rows.append(row(arguments.run, case, arguments.out, arguments.images))
+    for case in cases:
+        if case.name not in done:
+            rows.append(row_of(case))
             atomic_write(kept, json.dumps(rows, indent=1) + "\n")
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-    print(table(rows))
+            print(table_of(rows[-1:]).splitlines()[-1], flush=True)
+    print(table_of(rows))
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ for any mass at all. Finished rows are kept.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from misfit_table import CASES, Case
+from contest import FIT
+from misfit_table import CASES, Case, fill
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from pipeline.core.files import atomic_write
 from pipeline.dataset.fitted import fits_folder
 from pipeline.dataset.store import Dataset, open_dataset
 from pipeline.fit.result import Status
@@ -30,7 +29,6 @@ from pipeline.workflow import steps
 from pipeline.workflow.fit import run_fit
 
 DATA = ("splits={train: 0.7, val: 0.1, test: 0.2}", "keep=[noiseless]")
-FIT = ("search.more_starts=0", "search.tolerance=0.2")
 
 
 def row(case: Case, out: Path, n_images: int, core_minutes: float) -> dict[str, Any]:
@@ -96,14 +94,13 @@ def main() -> None:
     parser.add_argument("--core-minutes", type=float, default=4.0)
     parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE")
     arguments = parser.parse_args()
-    kept = arguments.out / "misfits.json"
-    rows = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
-    for case in CASES:
-        if case.name in arguments.cases and case.name not in {r["case"] for r in rows}:
-            rows.append(row(case, arguments.out, arguments.images, arguments.core_minutes))
-            atomic_write(kept, json.dumps(rows, indent=1) + "\n")
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-    print(table(rows))
+    asked = [case for case in CASES if case.name in arguments.cases]
+    fill(
+        arguments.out / "misfits.json",
+        asked,
+        lambda case: row(case, arguments.out, arguments.images, arguments.core_minutes),
+        table,
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline.physics.geometry import Grid
 from pipeline.physics.profiles.array_api import Array
 from pipeline.physics.profiles.halos import deflection_plummer
 from pipeline.physics.profiles.rod import deflection_rod
+from pipeline.physics.substructure import vortex
 
 type Floats = NDArray[np.float64]
 
@@ -28,7 +29,9 @@ _N_BLOCKS = 40
 #: Blocks from one place of the lattice to the next.
 _SPACING = 1.25
 #: Core of a rod over its half length, and its least, arcsec: as a vortex has by default.
-_CORE_FRACTION, _LEAST_CORE = 0.1, 0.03
+_CORE_FRACTION, _LEAST_CORE = (
+    float(vortex.Config.model_fields[name].default) for name in ("core_fraction", "core")
+)
 #: Angles of a rod: at least, and at most.
 _FEWEST_ANGLES, _MOST_ANGLES = 3, 16
 

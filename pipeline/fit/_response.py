@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 
 from pipeline.engines import _jax_setup
 from pipeline.fit._dictionary import N_FIELDS, Dictionary
+from pipeline.physics.geometry import Grid
 from pipeline.physics.profiles.array_api import Array
 
 #: A priori standard deviation of the squared Einstein radius of the masses in the maps, arcsec^2.
 PRIOR = 1e-2
 #: Least share of t . t that the fit leaves.
-LEAST = 3e-4
+_LEAST = 3e-4
 #: Values of theta_E over which Bayes factors are averaged.
 N_SIZES = 12
 #: Ridge on normalised derivatives, as in the solver's own equations.
@@ -171,7 +172,7 @@ class Response:
                 along = along.reshape(_MASSES, size, n_rows)
                 whole = jnp.matmul(twice, squares[k].T, precision="highest")
                 left = whole - jnp.sum(along[:, :, :-1] ** 2, 2)
-                known = jnp.maximum(left, LEAST * whole)
+                known = jnp.maximum(left, _LEAST * whole)
                 return answer.at[k].set(jnp.stack([along[:, :, -1], known]))
 
             empty = jnp.zeros((len(linear), 2, _MASSES, size), linear.dtype)
@@ -192,8 +193,7 @@ class Response:
         maps = flat.at[:, :, where].set(
             values[:, : n * len(where)].reshape(len(values), n, len(where))
         )
-        grid = dictionary.grid
-        pixels = (np.arange(grid.n_pix) - (grid.n_pix - 1) / 2.0) * grid.pixel_scale
+        pixels = Grid(dictionary.grid.n_pix, dictionary.grid.pixel_scale).axis()
         distance = pixels[:, None] - dictionary.lattice
         step = np.diff(dictionary.lattice[:2])
         hats = jnp.asarray(np.maximum(0.0, 1.0 - np.abs(distance) / step), values.dtype)

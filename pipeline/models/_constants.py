@@ -34,7 +34,6 @@ class WithConstants(Backbone):
         self.inner = inner
         self._constant = list(constant)
         self._pictures = [k for k in range(in_channels) if k not in self._constant]
-        self._n_inner = inner.n_features
         self.mixer = nn.Sequential(
             nn.LayerNorm(inner.n_features),
             nn.Linear(inner.n_features, _N_MIXED),

@@ -6,6 +6,7 @@ import torch
 from pipeline.checkpoint.network import Network, build_network
 from pipeline.core.config import StrictModel
 from pipeline.models import lens_hybrid
+from pipeline.models._constants import WithConstants
 from pipeline.models.base import MODELS
 from pipeline.tasks.classification import Config as Classification
 
@@ -46,9 +47,10 @@ def test_answers_depend_on_every_channel(kind: str) -> None:
 
 def test_constant_channels_leave_the_features_of_the_picture_as_they_are() -> None:
     network = network_of(lens_hybrid.VARIANTS["mini"])
+    assert isinstance(network.backbone, WithConstants)
     image, other = images(), images()
     other[:, CONSTANT] *= 3.0
-    n_own = network.backbone.n_features - 64
+    n_own = network.backbone.inner.n_features
     with torch.no_grad():
         one, two = network.backbone(image), network.backbone(other)
     torch.testing.assert_close(one[:, :n_own], two[:, :n_own])
